@@ -1,0 +1,60 @@
+// What data-path calls answer: a number, `>= 0` for success, a negated errno for failure. Now, or
+// later as a promise that never rejects. A number costs nothing, so that is the usual answer.
+
+/** `>= 0` on success, `-errno` on failure. */
+export type Ret = number;
+
+/** A `Ret` now, or a promise of one that never rejects. */
+export type MaybeRet = Ret | Promise<Ret>;
+
+export const OK = 0;
+
+// Linux errno values; only those diskplane answers.
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EIO = 5;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const EINVAL = 22;
+export const EFBIG = 27;
+export const ENOSPC = 28;
+export const EROFS = 30;
+export const ERANGE = 34;
+export const ENOTSUP = 95;
+export const ETIMEDOUT = 110;
+export const ESTALE = 116;
+export const ENOMEDIUM = 123;
+export const ECANCELED = 125;
+
+const NAMES = {
+  EPERM, ENOENT, EIO, EAGAIN, ENOMEM, EACCES, EBUSY, EEXIST, ENODEV, EINVAL, EFBIG, ENOSPC, EROFS,
+  ERANGE, ENOTSUP, ETIMEDOUT, ESTALE, ENOMEDIUM, ECANCELED,
+} as const; // prettier-ignore
+
+/** The name of an errno, such as `'ENOSPC'`: what `BlockError.code` carries. */
+export type ErrorCode = keyof typeof NAMES;
+
+const BY_NUMBER = new Map(Object.entries(NAMES).map(([name, n]) => [n, name as ErrorCode]));
+
+/** The name for a negative `Ret`; `'EIO'` for a number that has none. */
+export function errorCode(ret: Ret): ErrorCode {
+  return BY_NUMBER.get(-ret) ?? 'EIO';
+}
+
+/** The errno, positive, for a name. */
+export function errnoOf(code: ErrorCode): number {
+  return NAMES[code];
+}
+
+/**
+ * Calls `next` once `ret` is known and not an error: at once for a number, later for a promise.
+ * For cold paths: a hot path tests `typeof ret === 'number'` itself and allocates no closure.
+ */
+export function andThen(ret: MaybeRet, next: (ret: Ret) => MaybeRet): MaybeRet {
+  if (typeof ret === 'number') return ret < 0 ? ret : next(ret);
+  return ret.then((later) => (later < 0 ? later : next(later)));
+}

@@ -1,0 +1,53 @@
+// An edge of the graph (BdrvChild): how a parent reaches a child, and in what role.
+
+import type { IOVector } from '../base/io-vector.ts';
+import type { MaybeRet, Ret } from '../base/ret.ts';
+import type { BlockLimits, BlockStatus } from './block-driver.ts';
+import type { BlockNode } from './block-node.ts';
+
+/** QEMU's names for what a child is to its parent. */
+export type ChildRole = 'root' | 'file' | 'backing' | 'data-file' | 'filtered';
+
+/** Forwards to the node it points at. Parents hold edges, never nodes. */
+export class BlockChild {
+  readonly role: ChildRole;
+  readonly node: BlockNode;
+  /** True when the parent may write through this edge. */
+  readonly writable: boolean;
+
+  constructor(role: ChildRole, node: BlockNode, writable: boolean) {
+    this.role = role;
+    this.node = node;
+    this.writable = writable;
+  }
+
+  /** Bytes. */
+  get length(): number {
+    return this.node.length;
+  }
+  get limits(): BlockLimits {
+    return this.node.limits;
+  }
+  preadv(offset: number, qiov: IOVector, flags = 0): MaybeRet {
+    return this.node.preadv(offset, qiov, flags);
+  }
+  pwritev(offset: number, qiov: IOVector, flags = 0): MaybeRet {
+    return this.node.pwritev(offset, qiov, flags);
+  }
+  pwriteZeroes(offset: number, bytes: number, flags = 0): MaybeRet {
+    return this.node.pwriteZeroes(offset, bytes, flags);
+  }
+  pdiscard(offset: number, bytes: number): MaybeRet {
+    return this.node.pdiscard(offset, bytes);
+  }
+  flush(): MaybeRet {
+    return this.node.flush();
+  }
+  blockStatus(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret> {
+    return this.node.blockStatus(offset, bytes);
+  }
+  /** Changes the child's length; new bytes read as zeroes. Needs `writable`. */
+  truncate(length: number): Promise<Ret> {
+    return this.node.truncate(length);
+  }
+}

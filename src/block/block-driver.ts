@@ -1,0 +1,161 @@
+// What a driver writes. `BlockNode` is its only caller and guarantees: a range inside `length`,
+// aligned to `requestAlignment`, at most `maxTransfer`; only flags the driver declared; no call
+// before `open` or after `close`. So drivers check nothing twice.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import type { IOVector } from '../base/io-vector.ts';
+import type { MaybeRet, Ret } from '../base/ret.ts';
+import type { BlockChild, ChildRole } from './block-child.ts';
+
+/** The data must be on stable storage before the request completes (BDRV_REQ_FUA). */
+export const REQ_FUA = 0x10;
+/** `pwriteZeroes` may deallocate (BDRV_REQ_MAY_UNMAP). */
+export const REQ_MAY_UNMAP = 0x4;
+/** Answer -ENOTSUP rather than write zeroes out slowly (BDRV_REQ_NO_FALLBACK). */
+export const REQ_NO_FALLBACK = 0x100;
+
+/** What a driver can take; the node splits, aligns and emulates the rest. Bytes. */
+export interface BlockLimits {
+  /** Power of two. 1 for drivers that take any range. */
+  readonly requestAlignment: number;
+  readonly maxTransfer: number;
+  /** Best multiple for bulk I/O; 0 for no preference. */
+  readonly optTransfer: number;
+  readonly pwriteZeroesAlignment: number;
+  readonly pdiscardAlignment: number;
+  /** Flags that `pwritev` honours itself; the node emulates the others. */
+  readonly supportedWriteFlags: number;
+  /** Flags that `pwriteZeroes` honours itself. */
+  readonly supportedZeroFlags: number;
+}
+
+/** Limits of a driver that takes any range and no flags; spread and override. */
+export const ANY_RANGE: BlockLimits = {
+  requestAlignment: 1,
+  maxTransfer: 2 ** 31 - 512,
+  optTransfer: 0,
+  pwriteZeroesAlignment: 1,
+  pdiscardAlignment: 1,
+  supportedWriteFlags: 0,
+  supportedZeroFlags: 0,
+};
+
+/** A run of bytes with one state (bdrv_co_block_status). */
+export interface BlockStatus {
+  /** Length of the run, bytes; > 0, perhaps less than asked. */
+  readonly bytes: number;
+  /** This layer defines the contents (BDRV_BLOCK_ALLOCATED). */
+  readonly allocated: boolean;
+  /** It reads as zeroes (BDRV_BLOCK_ZERO). */
+  readonly zero: boolean;
+  /** Where the bytes lie in the `file` child, when they lie there as they are. */
+  readonly fileOffset?: number;
+}
+
+/** What `check` found (qemu-img check). Counts of clusters. */
+export interface CheckResult {
+  readonly corruptions: number;
+  readonly leaks: number;
+  readonly corruptionsFixed: number;
+  readonly leaksFixed: number;
+  /** Errors of the check itself (an unreadable table). */
+  readonly checkErrors: number;
+  /** Bytes from the start of the file to the end of the last cluster in use. */
+  readonly imageEndOffset: number;
+  readonly allocatedClusters: number;
+  readonly totalClusters: number;
+  /** One line a finding, at most a hundred. */
+  readonly messages: readonly string[];
+}
+
+/** One open image. A method that is absent is emulated by the node, or answered -ENOTSUP. */
+export interface DriverState {
+  /** Bytes. Changes only in `truncate`. */
+  readonly length: number;
+  readonly limits: BlockLimits;
+
+  /** Fills `qiov` from `[offset, offset + qiov.size)`. Answers 0 or -errno. */
+  preadv(offset: number, qiov: IOVector, flags: number): MaybeRet;
+  pwritev?(offset: number, qiov: IOVector, flags: number): MaybeRet;
+  /** May answer -ENOTSUP for the node to write zeroes out. */
+  pwriteZeroes?(offset: number, bytes: number, flags: number): MaybeRet;
+  pdiscard?(offset: number, bytes: number): MaybeRet;
+  /**
+   * Makes every write that completed before this call durable *in this layer*: a format hands its
+   * cached metadata to its children (with flushes between where order matters), a protocol syncs
+   * its storage. The node flushes the children afterwards.
+   */
+  flush?(): MaybeRet;
+  /** The state at `offset`; the run may be shorter than `bytes`. A number is a negated errno. */
+  blockStatus?(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret>;
+  /** Changes `length`. The node is drained. New bytes read as zeroes (or as the backing file). */
+  truncate?(length: number): Promise<Ret>;
+
+  /** Checks metadata; `fix` repairs leaks, or all that can be. The node is drained. */
+  check?(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  /** Facts for people and tools (`query-block`): cluster size, dirty flag, ETag … */
+  info?(): Record<string, unknown>;
+  /** Running counts for `query-blockstats`: cache hits, host calls … */
+  counters?(): Record<string, number>;
+
+  /** No new requests come until `drainEnd`; stop background work that would make some. */
+  drainBegin?(): void;
+  drainEnd?(): void;
+  /** Makes requests in flight end soon, with -ECANCELED, where the host allows it. */
+  cancelInFlight?(): void;
+  /** Flushed before; releases host locks and handles. Never throws; idempotent. */
+  close(): Promise<void>;
+}
+
+/** How an image is opened. */
+export interface OpenFlags {
+  readonly readOnly: boolean;
+}
+
+/** What `open` may use. Handed in, so that a driver needs no globals and no registry. */
+export interface OpenContext {
+  readonly nodeName: string;
+  readonly aioContext: AioContext;
+  readonly flags: OpenFlags;
+  /** Aborts a slow open. Requests later do not look at it. */
+  readonly signal: AbortSignal | undefined;
+  /** Tells people something worth knowing that is no failure (a fallback, a repair). */
+  notice(message: string): void;
+  /**
+   * Opens the child that `reference` (an options object, a node name or a file name) describes.
+   * `'backing'` children open read-only. Throws BlockError.
+   */
+  openChild(role: ChildRole, reference: unknown, flags?: Partial<OpenFlags>): Promise<BlockChild>;
+  /**
+   * Opens a child that an *image* names (a backing file stored in its header), if the caller's
+   * policy allows that driver and place. Throws BlockError('EACCES') that says how to allow it.
+   */
+  openNamedInImage(role: ChildRole, name: string, format: string | undefined): Promise<BlockChild>;
+}
+
+/** What `create` may use: the child the new image is written to is made and opened before. */
+export interface CreateContext {
+  readonly aioContext: AioContext;
+  readonly signal: AbortSignal | undefined;
+  /** The protocol node to write to, empty and writable. Formats only. */
+  readonly file: BlockChild | undefined;
+}
+
+/** One entry of the driver registry. Stateless. */
+export interface BlockDriver<Options extends object = object> {
+  /** The value of `driver=`: 'qcow2', 'opfs', 'http'. */
+  readonly name: string;
+  readonly kind: 'protocol' | 'format' | 'filter';
+  /** Checks untrusted options; throws BlockError('EINVAL') that names the bad or unknown key. */
+  parseOptions(raw: Readonly<Record<string, unknown>>): Options;
+  /** 0..100: how sure that `head`, an image's first 512 bytes, is this format. */
+  probe?(head: Uint8Array): number;
+  /** Throws BlockError; with `create` the only part of a driver that may. */
+  open(context: OpenContext, options: Options): Promise<DriverState>;
+  /** Makes a new image of `size` bytes. `raw` are the creation options (QEMU's names). */
+  create?(
+    context: CreateContext,
+    size: number,
+    raw: Readonly<Record<string, unknown>>,
+  ): Promise<void>;
+}

@@ -1,0 +1,38 @@
+// The port to whatever runs us. Two implementations, `browser.ts` and `node.ts`; handed in by the
+// entries, never imported by anything below them. A simulation hands in a third.
+
+/** A message channel to a worker or from one, in either host's clothes (Comlink's Endpoint). */
+export interface Endpoint {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
+  removeEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
+  /** Starts delivery, where the host needs telling. */
+  start?(): void;
+}
+
+/** A running worker, seen from the thread that started it. */
+export interface WorkerHandle {
+  readonly endpoint: Endpoint;
+  /** Calls back once, when the worker fails to load, throws uncaught, or exits unasked. */
+  onFailure(callback: (error: Error) => void): void;
+  /** Ends the worker at once; idempotent. */
+  terminate(): void;
+}
+
+/** Time, chance and one turn of the event loop. What an AioContext is made of. */
+export interface Clock {
+  /** Monotonic nanoseconds since an arbitrary start. */
+  now(): number;
+  /** `[0, 1)`; for jitter. */
+  random(): number;
+  /** Calls back after `ms` milliseconds; answers what cancels it. */
+  setTimer(callback: () => void, ms: number): () => void;
+  /** Resolves after one turn of the host's event loop: messages and I/O events got their chance. */
+  turn(): Promise<void>;
+}
+
+export interface Host extends Clock {
+  readonly name: 'browser' | 'node' | 'simulated';
+  /** Starts a worker that runs the IOThread entry. `name` shows up in developer tools. */
+  spawnIOThread(name: string): WorkerHandle;
+}

@@ -1,0 +1,201 @@
+// The words that a device's transport (registers, on the emulator's thread) and its data plane (on
+// an IOThread) share: what vhost is to QEMU. Starting, resetting and resizing the device go through
+// here, never through messages, so that they keep their order with the guest's kicks.
+
+/** Words (i32) of the device. */
+const GENERATION = 0; // bumped by the transport at reset and at DRIVER_OK; odd while running
+const ACKNOWLEDGED = 1; // the generation the data plane has taken over
+const BROKEN = 2; // VQ_* of the queue that broke, or DEVICE_GONE
+const CONFIG_GENERATION = 3; // bumped by the data plane with each new capacity
+const CAPACITY_LO = 4; // sectors
+const CAPACITY_HI = 5;
+const WRITE_CACHE = 6; // 1: writeback, 0: writethrough (every write FUA)
+const CONFIG_CALL = 7; // config interrupt pending
+const WAITING = 8; // how the transport sleeps: WAIT_*
+const CALL_SEQ = 9; // bumped with each interrupt; what the transport waits on
+const FEATURES_LO = 10;
+const FEATURES_HI = 11;
+const DEVICE_WORDS = 16;
+
+/** Words of one queue. */
+const Q_KICK = 0;
+const Q_CALL = 1; // 1: an interrupt is due for this queue
+const Q_SIZE = 2; // 0: not enabled
+const Q_DESC = 3;
+const Q_AVAIL = 4;
+const Q_USED = 5;
+const Q_LAST_AVAIL = 6; // where to start (0, or from a saved state)
+const Q_USED_IDX = 7;
+const QUEUE_WORDS = 8;
+
+/** `BROKEN` when the worker is no more, rather than a `VQ_*` reason. */
+export const DEVICE_GONE = 255;
+
+/** The transport is awake and looks by itself. */
+export const WAIT_NONE = 0;
+/** It sleeps in `Atomics.wait` or `waitAsync` on `callWord`: notify it. */
+export const WAIT_ATOMICS = 1;
+/** It has no `waitAsync`: post it a message. */
+export const WAIT_MESSAGE = 2;
+
+/** One queue as the driver set it up. Addresses are guest-physical bytes below 4 GiB. */
+export interface QueueSetup {
+  readonly size: number;
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+  readonly lastAvail: number;
+  readonly usedIdx: number;
+}
+
+/** Both sides make one over the same SharedArrayBuffer. */
+export class DeviceChannel {
+  readonly words: Int32Array;
+  readonly numQueues: number;
+
+  static bytes(numQueues: number): number {
+    return 4 * (DEVICE_WORDS + numQueues * QUEUE_WORDS);
+  }
+
+  constructor(buffer: SharedArrayBuffer, numQueues: number) {
+    this.words = new Int32Array(buffer, 0, DEVICE_WORDS + numQueues * QUEUE_WORDS);
+    this.numQueues = numQueues;
+  }
+
+  /** Index in `words` of queue `q`'s kick flag, for its EventNotifier. */
+  kickIndex(q: number): number {
+    return DEVICE_WORDS + q * QUEUE_WORDS + Q_KICK;
+  }
+  /** Index of the word the transport waits on. */
+  readonly callIndex: number = CALL_SEQ;
+
+  // The transport's side.
+
+  /** Sets queue `q` up before `start`; a size of 0 leaves it out. */
+  setQueue(q: number, setup: QueueSetup): void {
+    const at = DEVICE_WORDS + q * QUEUE_WORDS;
+    Atomics.store(this.words, at + Q_DESC, setup.desc | 0);
+    Atomics.store(this.words, at + Q_AVAIL, setup.avail | 0);
+    Atomics.store(this.words, at + Q_USED, setup.used | 0);
+    Atomics.store(this.words, at + Q_LAST_AVAIL, setup.lastAvail);
+    Atomics.store(this.words, at + Q_USED_IDX, setup.usedIdx);
+    Atomics.store(this.words, at + Q_SIZE, setup.size);
+  }
+  /** DRIVER_OK: the data plane may serve the queues. The caller kicks afterwards. */
+  start(features: bigint, writeCache: boolean): void {
+    Atomics.store(this.words, FEATURES_LO, Number(BigInt.asIntN(32, features)));
+    Atomics.store(this.words, FEATURES_HI, Number(BigInt.asIntN(32, features >> 32n)));
+    Atomics.store(this.words, WRITE_CACHE, writeCache ? 1 : 0);
+    const now = Atomics.load(this.words, GENERATION);
+    Atomics.store(this.words, GENERATION, (now + 1) | 1);
+  }
+  /** Device reset: in-flight requests are dropped. The caller kicks, and waits for `settled`. */
+  reset(): void {
+    for (let q = 0; q < this.numQueues; q++) {
+      Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_SIZE, 0);
+      Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL, 0);
+    }
+    Atomics.store(this.words, BROKEN, 0);
+    const now = Atomics.load(this.words, GENERATION);
+    Atomics.store(this.words, GENERATION, ((now | 1) + 1) | 0);
+  }
+  /** True when the data plane has taken over the last start or reset: it touches no old buffer. */
+  get settled(): boolean {
+    return Atomics.load(this.words, GENERATION) === Atomics.load(this.words, ACKNOWLEDGED);
+  }
+  setWriteCache(on: boolean): void {
+    Atomics.store(this.words, WRITE_CACHE, on ? 1 : 0);
+  }
+  setWaiting(how: number): void {
+    Atomics.store(this.words, WAITING, how);
+  }
+  /** Takes queue `q`'s interrupt, if one is due. */
+  takeCall(q: number): boolean {
+    const at = DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL;
+    return Atomics.load(this.words, at) !== 0 && Atomics.exchange(this.words, at, 0) !== 0;
+  }
+  /** Takes the config interrupt (capacity changed, or the device needs reset). */
+  takeConfigCall(): boolean {
+    return (
+      Atomics.load(this.words, CONFIG_CALL) !== 0 &&
+      Atomics.exchange(this.words, CONFIG_CALL, 0) !== 0
+    );
+  }
+  /** Value of the word to wait on; read it before looking for work. */
+  get callSeq(): number {
+    return Atomics.load(this.words, CALL_SEQ);
+  }
+
+  // Either side.
+
+  /** Even: reset; odd: running. */
+  get generation(): number {
+    return Atomics.load(this.words, GENERATION);
+  }
+  /** `VQ_*`, DEVICE_GONE, or 0. */
+  get broken(): number {
+    return Atomics.load(this.words, BROKEN);
+  }
+  get writeCache(): boolean {
+    return Atomics.load(this.words, WRITE_CACHE) !== 0;
+  }
+  /** Disk size in 512-byte sectors. */
+  get capacity(): number {
+    const low = Atomics.load(this.words, CAPACITY_LO) >>> 0;
+    return Atomics.load(this.words, CAPACITY_HI) * 2 ** 32 + low;
+  }
+  /** Changes whenever `capacity` does (virtio 1.2, 2.5.1). */
+  get configGeneration(): number {
+    return Atomics.load(this.words, CONFIG_GENERATION) & 0xff;
+  }
+  get features(): bigint {
+    const low = BigInt.asUintN(32, BigInt(Atomics.load(this.words, FEATURES_LO)));
+    const high = BigInt.asUintN(32, BigInt(Atomics.load(this.words, FEATURES_HI)));
+    return (high << 32n) | low;
+  }
+
+  // The data plane's side.
+
+  queue(q: number): QueueSetup {
+    const at = DEVICE_WORDS + q * QUEUE_WORDS;
+    return {
+      size: Atomics.load(this.words, at + Q_SIZE),
+      desc: Atomics.load(this.words, at + Q_DESC) >>> 0,
+      avail: Atomics.load(this.words, at + Q_AVAIL) >>> 0,
+      used: Atomics.load(this.words, at + Q_USED) >>> 0,
+      lastAvail: Atomics.load(this.words, at + Q_LAST_AVAIL),
+      usedIdx: Atomics.load(this.words, at + Q_USED_IDX),
+    };
+  }
+  /** Says that buffers of generations before `generation` are touched no more. */
+  acknowledge(generation: number): void {
+    Atomics.store(this.words, ACKNOWLEDGED, generation);
+    this.#wake();
+  }
+  /** Raises queue `q`'s interrupt. Answers true when the transport wants a message as well. */
+  call(q: number): boolean {
+    Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL, 1);
+    return this.#wake();
+  }
+  /** Reports a new size in sectors. Answers as `call`. */
+  setCapacity(sectors: number): boolean {
+    Atomics.store(this.words, CAPACITY_LO, sectors | 0);
+    Atomics.store(this.words, CAPACITY_HI, Math.floor(sectors / 2 ** 32));
+    Atomics.add(this.words, CONFIG_GENERATION, 1);
+    Atomics.store(this.words, CONFIG_CALL, 1);
+    return this.#wake();
+  }
+  /** The device needs reset. Answers as `call`. */
+  break(reason: number): boolean {
+    Atomics.store(this.words, BROKEN, reason);
+    Atomics.store(this.words, CONFIG_CALL, 1);
+    return this.#wake();
+  }
+
+  #wake(): boolean {
+    Atomics.add(this.words, CALL_SEQ, 1);
+    const how = Atomics.load(this.words, WAITING);
+    if (how === WAIT_ATOMICS) Atomics.notify(this.words, CALL_SEQ);
+    return how === WAIT_MESSAGE;
+  }
+}

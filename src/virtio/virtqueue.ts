@@ -1,0 +1,115 @@
+// The device's side of a virtqueue (virtio 1.2, 2.7), a batch at a time. It knows rings, guest
+// memory and the split of a chain into readable and writable bytes; of disks it knows nothing but
+// that a request starts with a 16-byte header and ends with a status byte.
+//
+// One `pop` fills a table of requests, one `flush` publishes all completions, so that the
+// WebAssembly queue costs two calls a batch. `SplitQueue` (TypeScript) is the reference,
+// `WasmQueue` its twin; the two write the same tables.
+
+/** Words (u32) of one entry in `Virtqueue.requests`. */
+export const REQUEST_WORDS = 12;
+/** Index of the chain's head descriptor: names the chain to `push`. */
+export const REQ_HEAD = 0;
+/** First header word: `VIRTIO_BLK_T_*`, as the driver wrote it. */
+export const REQ_TYPE = 1;
+/** Third and fourth header words: the sector, low and high half. */
+export const REQ_SECTOR_LO = 2;
+export const REQ_SECTOR_HI = 3;
+/** Guest address of the status byte: the last byte of the last writable descriptor. */
+export const REQ_STATUS_ADDR = 4;
+/** Device-readable data after the header: index of the first pair in `segments`, pairs, bytes. */
+export const REQ_OUT_FIRST = 5;
+export const REQ_OUT_COUNT = 6;
+export const REQ_OUT_BYTES = 7;
+/** Device-writable data before the status byte, likewise. */
+export const REQ_IN_FIRST = 8;
+export const REQ_IN_COUNT = 9;
+export const REQ_IN_BYTES = 10;
+
+/** Requests in one batch at most. */
+export const MAX_BATCH = 128;
+/** Descriptors in one chain at most, direct and indirect (QEMU's VIRTQUEUE_MAX_SIZE). */
+export const MAX_CHAIN = 1024;
+
+/** Why a queue is broken; 0 is "not broken". The device then sets DEVICE_NEEDS_RESET. */
+export const VQ_OK = 0;
+/** avail.idx moved by more than the queue's size. */
+export const VQ_BAD_AVAIL_IDX = 1;
+/** A head or `next` index is not below the table's size. */
+export const VQ_BAD_INDEX = 2;
+/** More descriptors than the table or MAX_CHAIN holds: a loop. */
+export const VQ_LOOP = 3;
+/** A buffer or table is not wholly inside guest memory. */
+export const VQ_BAD_ADDRESS = 4;
+/** A descriptor of length zero. */
+export const VQ_ZERO_LENGTH = 5;
+/** A device-readable descriptor after a device-writable one. */
+export const VQ_BAD_ORDER = 6;
+/** INDIRECT inside an indirect table, with NEXT, not negotiated, or of a bad size. */
+export const VQ_BAD_INDIRECT = 7;
+/** Fewer than 16 device-readable bytes, or no writable byte for the status. */
+export const VQ_BAD_HEADER = 8;
+/** More chains in flight than the queue has entries. */
+export const VQ_TOO_MANY = 9;
+
+/** For people; index by `Virtqueue.error`. */
+export const VQ_ERRORS: readonly string[] = [
+  'no error',
+  'avail.idx moved by more than the queue size',
+  'a descriptor index is outside its table',
+  'the descriptor chain loops or is too long',
+  'a descriptor points outside guest memory',
+  'a descriptor has length zero',
+  'a device-readable descriptor follows a device-writable one',
+  'an indirect table is nested, chained, not negotiated or of a bad size',
+  'a request has no complete header or no status byte',
+  'more chains are in flight than the queue has entries',
+];
+
+/** Where a split queue lies and what was negotiated. Addresses are guest-physical, bytes. */
+export interface VirtqueueConfig {
+  /** Entries; a power of two, 1..32768. */
+  readonly size: number;
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+  readonly eventIdx: boolean;
+  readonly indirect: boolean;
+}
+
+export interface Virtqueue {
+  readonly size: number;
+  /** Filled by `pop`: `REQUEST_WORDS` words an entry. Valid until the next `pop`. */
+  readonly requests: Uint32Array;
+  /**
+   * Filled by `pop`: pairs (guest address, length in bytes), inside guest memory, none empty,
+   * neighbours that touch merged into one. Valid until the next `pop`.
+   */
+  readonly segments: Uint32Array;
+  /** Why the queue is broken, `VQ_*`. A broken queue pops nothing and stays so. */
+  readonly error: number;
+  /** Chains popped and not yet flushed. */
+  readonly inFlight: number;
+
+  /** True when `pop` would find something. Reads one word of guest memory. */
+  hasAvailable(): boolean;
+  /**
+   * Takes up to `max` chains (at most MAX_BATCH) and answers how many. Each descriptor is read
+   * once. At a chain that breaks the protocol it stops, sets `error`, and answers those before it.
+   */
+  pop(max: number): number;
+  /**
+   * Notes a completion, unseen until `flush`: `written` bytes went to the chain's writable part
+   * (with the status byte), `status` goes to `statusAddr`. At most `size` between two flushes.
+   */
+  push(head: number, written: number, statusAddr: number, status: number): void;
+  /** Publishes all completions. Answers true when the driver wants an interrupt for them. */
+  flush(): boolean;
+  /** Asks the driver to kick again, then looks once more: true when there is work already. */
+  enableNotification(): boolean;
+  /** Tells the driver that kicks are not needed while the device is at work. */
+  disableNotification(): void;
+  /** Ring positions for a saved state: [last avail idx, used idx]. Nothing may be in flight. */
+  save(): readonly [number, number];
+  restore(state: readonly [number, number]): void;
+}
