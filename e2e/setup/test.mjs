@@ -1,0 +1,90 @@
+// `npm test`: everything, cheapest first, on any machine, from a bare checkout. Stops at the first
+// stage that fails. The last line says how many tests passed and failed.
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureBrowser } from './browser.mjs';
+import { ensureDependencies } from './dependencies.mjs';
+import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
+import { ensureTools } from './tools.mjs';
+import { ensureWasm } from './wasm.mjs';
+
+const results = join(root, 'test-results');
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+await runMain(async () => {
+  try {
+    await testAll();
+  } catch (error) {
+    // A stage without tests of its own (a type error, say) is a failure to be counted as well.
+    if (total.failed === 0) total.failed = 1;
+    throw error;
+  } finally {
+    const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
+    console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`);
+  }
+});
+
+async function testAll() {
+  mkdirSync(results, { recursive: true });
+  let browser = '';
+  await stage('set-up', async () => {
+    await ensureDependencies();
+    await ensureWasm();
+    await ensureTools();
+    browser = await ensureBrowser();
+  });
+  await stage('types', () => runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']));
+  await stage('lint', async () => {
+    await runInstalled('eslint/bin/eslint.js', ['.']);
+    await runInstalled('prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']);
+  });
+  await stage('unit tests', unitTests);
+  await stage('workbench build', async () => {
+    if (!existsSync(join(root, 'src/demo/index.html'))) return say('skipped: no src/demo yet');
+    await runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']);
+  });
+  await stage('end-to-end tests', () => endToEndTests(browser));
+}
+
+async function unitTests() {
+  const report = join(results, 'vitest.json');
+  rmSync(report, { force: true });
+  const { code } = await runInstalled(
+    'vitest/vitest.mjs',
+    ['run', '--reporter=dot', '--reporter=json', `--outputFile.json=${report}`],
+    { mayFail: true },
+  );
+  if (existsSync(report)) {
+    const { numPassedTests, numFailedTests, numPendingTests } = readJson(report);
+    total.passed += numPassedTests;
+    total.failed += numFailedTests;
+    total.skipped += numPendingTests;
+  }
+  if (code !== 0) throw new SetupError('unit tests failed');
+}
+
+/** @param {string} browser path of its program */
+async function endToEndTests(browser) {
+  const specs = readdirSync(join(root, 'e2e')).filter((name) => name.endsWith('.spec.ts'));
+  if (specs.length === 0) return say('skipped: no e2e/*.spec.ts yet');
+  const report = join(results, 'playwright.json');
+  rmSync(report, { force: true });
+  const { code } = await runInstalled(
+    '@playwright/test/cli.js',
+    ['test', '--config', 'e2e/playwright.config.ts'],
+    { mayFail: true, env: { DISKPLANE_BROWSER: browser, DISKPLANE_E2E_REPORT: report } },
+  );
+  if (existsSync(report)) {
+    const { expected, flaky, unexpected, skipped } = readJson(report).stats;
+    total.passed += expected + flaky;
+    total.failed += unexpected;
+    total.skipped += skipped;
+  }
+  if (code !== 0) throw new SetupError('end-to-end tests failed');
+}
+
+/** @param {string} path */
+function readJson(path) {
+  return JSON.parse(readFileSync(path, 'utf8'));
+}

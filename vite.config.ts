@@ -1,0 +1,31 @@
+// One configuration for the workbench (dev server, preview, build) and for the unit tests. The page
+// must be cross-origin isolated, or there is no shared memory: hence the headers.
+
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const root: string = fileURLToPath(new URL('.', import.meta.url));
+
+const headers: Record<string, string> = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
+};
+
+export default defineConfig({
+  root: `${root}src/demo`,
+  base: './',
+  publicDir: `${root}public`,
+  cacheDir: `${root}node_modules/.vite`,
+  build: { outDir: `${root}dist/workbench`, emptyOutDir: true, target: 'es2022' },
+  worker: { format: 'es' },
+  server: { headers, host: '127.0.0.1', fs: { allow: [root] } },
+  preview: { headers, host: '127.0.0.1' },
+  test: {
+    root,
+    include: ['src/**/*.test.ts', 'wasm/**/*.test.ts', 'e2e/server/**/*.test.ts'],
+    environment: 'node',
+    testTimeout: 20_000,
+    maxWorkers: 2,
+  },
+});
