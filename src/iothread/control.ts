@@ -1,0 +1,113 @@
+// What the page asks of an IOThread, in QMP's words. Comlink carries it; data never goes this way.
+
+import type { CheckResult } from '../block/block-driver.ts';
+
+/** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
+export type BlockdevOptions = Readonly<Record<string, unknown>>;
+
+/** A node, for people and tools (`query-named-block-nodes`). Plain data. */
+export interface BlockNodeInfo {
+  readonly nodeName: string;
+  readonly driver: string;
+  readonly kind: 'protocol' | 'format' | 'filter';
+  readonly readOnly: boolean;
+  /** Bytes. */
+  readonly length: number;
+  readonly children: readonly { readonly role: string; readonly nodeName: string }[];
+  /** Facts of the driver: cluster size, ETag, slow mode … */
+  readonly info: Readonly<Record<string, unknown>>;
+}
+
+/** Running counts of a node (`query-blockstats`). Operations and bytes since it was opened. */
+export interface BlockNodeStats {
+  readonly nodeName: string;
+  readonly readOps: number;
+  readonly writeOps: number;
+  readonly flushOps: number;
+  readonly discardOps: number;
+  readonly readBytes: number;
+  readonly writeBytes: number;
+  readonly errors: number;
+  readonly inFlight: number;
+  /** Requests answered with a number, at once. */
+  readonly answeredSync: number;
+  /** Requests that took a promise. */
+  readonly promises: number;
+  /** Counts of the driver's own: cache hits, host calls, retries … */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** How a virtio-blk device is added. */
+export interface DeviceOptions {
+  readonly id: string;
+  /** Node name of the disk. */
+  readonly drive: string;
+  /** The memory that rings and buffers lie in; shared. */
+  readonly memory: WebAssembly.Memory;
+  /** Where guest RAM starts in `memory`, bytes: guest address 0. */
+  readonly ramBase: number;
+  readonly ramBytes: number;
+  /** Start of `numQueues * QUEUE_SCRATCH_BYTES` bytes in `memory` that the guest cannot address. */
+  readonly scratch: number;
+  readonly numQueues: number;
+  /** Answer to GET_ID, at most 20 ASCII characters. */
+  readonly serial?: string;
+  readonly readOnly?: boolean;
+}
+
+/** What a device's transport gets back. */
+export interface DeviceSetup {
+  /** Words of the DeviceChannel. */
+  readonly channel: SharedArrayBuffer;
+}
+
+/** What happens by itself (QMP events). */
+export type IOThreadEvent =
+  | { readonly event: 'NOTICE'; readonly nodeName: string; readonly message: string }
+  | {
+      readonly event: 'BLOCK_IO_ERROR';
+      readonly device: string;
+      readonly operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
+      readonly code: string;
+      readonly message: string;
+    }
+  | { readonly event: 'DEVICE_NEEDS_RESET'; readonly device: string; readonly reason: string }
+  | { readonly event: 'BLOCK_RESIZE'; readonly nodeName: string; readonly length: number }
+  | { readonly event: 'IOTHREAD_FAILED'; readonly message: string };
+
+/** Which backing files that an *image* names may be followed. The caller's own options always may. */
+export interface BackingPolicy {
+  /** Drivers allowed, e.g. `['http', 'opfs']`; empty (the default) allows none. */
+  readonly drivers: readonly string[];
+  /** Where: the child's URL or path must start with one of these. Absent: anywhere. */
+  readonly prefixes?: readonly string[];
+}
+
+/** The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. */
+export interface IOThreadControl {
+  /** Opens a graph; answers its root's node name. */
+  blockdevAdd(
+    options: BlockdevOptions | string,
+    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
+    signal?: AbortSignal,
+  ): Promise<string>;
+  /** Closes a node that nobody uses, and the children opened with it. */
+  blockdevDel(nodeName: string): Promise<void>;
+  /** Makes an image: protocol file first, then the format on it. */
+  blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void>;
+  blockResize(nodeName: string, length: number): Promise<void>;
+  blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  blockFlush(nodeName: string): Promise<void>;
+  deviceAdd(options: DeviceOptions): Promise<DeviceSetup>;
+  /** Waits for what is in flight, then removes the device; its disk stays open. */
+  deviceDel(id: string): Promise<void>;
+  queryBlock(): Promise<readonly BlockNodeInfo[]>;
+  queryBlockstats(): Promise<readonly BlockNodeStats[]>;
+  /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
+  readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
+  setPollMax(ns: number): Promise<void>;
+  /** Calls back with each event until the thread ends. */
+  onEvent(listener: (event: IOThreadEvent) => void): Promise<void>;
+  /** Flushes and closes everything. The worker may be terminated afterwards. */
+  quit(): Promise<void>;
+}
