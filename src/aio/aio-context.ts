@@ -9,6 +9,11 @@ export interface EventHandler {
   onRead(): void;
   /** Looks for work without being told (`io_poll`); answers true when it did some. */
   onPoll?(): boolean;
+  /**
+   * The loop is about to sleep: ask to be told of new work, then look once more (`io_poll_end`).
+   * Answers true when there is some already; the loop then does not sleep.
+   */
+  onSleep?(): boolean;
 }
 
 /** A callback that runs once per `schedule`, in the context's next turn (QEMUBH). */
@@ -45,8 +50,9 @@ export interface AioContext {
 
   /**
    * Counts `promise` as outstanding host work. While there is any, the loop yields to the host
-   * instead of blocking in `Atomics.wait`, so that the promise can settle. Called in one place on
-   * the data path, BlockNode, and around control calls; drivers never call it.
+   * instead of blocking in `Atomics.wait`, so that the promise can settle. Called by BlockNode for
+   * each request that did not answer at once, around control calls, and by a driver only for work
+   * that it starts by itself (read-ahead).
    */
   track<T>(promise: Promise<T>): Promise<T>;
 

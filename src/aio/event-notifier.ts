@@ -35,6 +35,11 @@ export class EventNotifier {
     ringDoorbell(this.#doorbell);
   }
 
+  /** True when it is set; leaves it so. Watching thread only. */
+  isSet(): boolean {
+    return Atomics.load(this.#words, this.#index) !== 0;
+  }
+
   /** True when it was set since the last call. Watching thread only. */
   testAndClear(): boolean {
     if (Atomics.load(this.#words, this.#index) === 0) return false;

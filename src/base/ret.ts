@@ -38,7 +38,9 @@ const NAMES = {
 /** The name of an errno, such as `'ENOSPC'`: what `BlockError.code` carries. */
 export type ErrorCode = keyof typeof NAMES;
 
-const BY_NUMBER = new Map(Object.entries(NAMES).map(([name, n]) => [n, name as ErrorCode]));
+const BY_NUMBER = new Map<number, ErrorCode>(
+  Object.entries(NAMES).map(([name, n]) => [n, name as ErrorCode]),
+);
 
 /** The name for a negative `Ret`; `'EIO'` for a number that has none. */
 export function errorCode(ret: Ret): ErrorCode {

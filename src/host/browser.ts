@@ -1,0 +1,65 @@
+// The browser as a Host, for pages and workers alike.
+
+import type { Host, WorkerHandle } from './host.ts';
+
+/** One turn of the event loop through a MessageChannel: quick, where timers are clamped to 4 ms. */
+class TurnChannel {
+  readonly #channel = new MessageChannel();
+  readonly #waiting: (() => void)[] = [];
+
+  constructor() {
+    this.#channel.port1.onmessage = (): void => this.#waiting.shift()?.();
+  }
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#channel.port2.postMessage(null);
+    });
+  }
+}
+
+/** How the page makes the worker: bundlers find the URL where `new Worker` is written. */
+export type CreateWorker = (name: string) => Worker;
+
+export class BrowserHost implements Host {
+  readonly name = 'browser';
+  readonly #createWorker: CreateWorker;
+  #turns: TurnChannel | undefined;
+
+  constructor(createWorker: CreateWorker) {
+    this.#createWorker = createWorker;
+  }
+
+  now(): number {
+    return performance.now() * 1e6;
+  }
+  random(): number {
+    return Math.random();
+  }
+  setTimer(callback: () => void, ms: number): () => void {
+    const id = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
+    return () => clearTimeout(id);
+  }
+  turn(): Promise<void> {
+    this.#turns ??= new TurnChannel();
+    return this.#turns.turn();
+  }
+
+  spawnIOThread(name: string): WorkerHandle {
+    const worker = this.#createWorker(name);
+    return {
+      endpoint: worker,
+      onFailure: (callback) => {
+        worker.addEventListener('error', (event) => {
+          event.preventDefault();
+          const where = event.filename ? ` (${event.filename}:${event.lineno})` : '';
+          callback(new Error(`${event.message || 'the script could not be loaded'}${where}`));
+        });
+        worker.addEventListener('messageerror', () => {
+          callback(new Error('a message could not be deserialised'));
+        });
+      },
+      terminate: () => worker.terminate(),
+    };
+  }
+}

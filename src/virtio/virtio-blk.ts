@@ -1,0 +1,174 @@
+// The data plane of a virtio-blk device (virtio 1.2, 5.2) on an IOThread: takes requests from its
+// queues, hands them to a BlockBackend, answers them. What QEMU's hw/block/virtio-blk.c does with a
+// virtqueue and `blk_aio_*`. Registers and features live with the transport, on the other side of
+// the DeviceChannel.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import { EventNotifier } from '../aio/event-notifier.ts';
+import { MemoryRegion } from '../base/memory-region.ts';
+import type { BlockBackend } from '../block/block-backend.ts';
+import type { DeviceChannel } from './device-channel.ts';
+import { RequestQueue } from './request-queue.ts';
+import { SECTOR_SIZE, VIRTIO_BLK_ID_BYTES, VIRTIO_F_EVENT_IDX } from './spec.ts';
+import { VIRTIO_F_INDIRECT_DESC } from './spec.ts';
+import { VQ_ERRORS } from './virtqueue.ts';
+import type { Virtqueue, VirtqueueConfig } from './virtqueue.ts';
+
+/** An I/O error on its way to the guest. */
+export type IOErrorReport = (
+  operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes',
+  ret: number,
+  offset: number,
+) => void;
+
+export interface VirtioBlkOptions {
+  readonly id: string;
+  readonly context: AioContext;
+  readonly backend: BlockBackend;
+  readonly channel: DeviceChannel;
+  readonly doorbell: Int32Array;
+  /** Guest RAM; guest address 0 is its first byte. Shared with the guest's thread. */
+  readonly ram: Uint8Array;
+  /** Makes the rings' reader for queue `index`. */
+  readonly newQueue: (index: number, config: VirtqueueConfig) => Virtqueue;
+  /** Answer to GET_ID. */
+  readonly serial: string;
+  readonly onError: IOErrorReport;
+  /** The device broke and needs reset; `reason` is for people. */
+  readonly onBroken: (reason: string) => void;
+  /** Sends the transport a message, where it cannot wait on shared memory. */
+  readonly sendCall: () => void;
+}
+
+export class VirtioBlk {
+  readonly id: string;
+  readonly backend: BlockBackend;
+  readonly serial: Uint8Array;
+  readonly onError: IOErrorReport;
+  readonly #options: VirtioBlkOptions;
+  readonly #notifiers: EventNotifier[] = [];
+  #queues: (RequestQueue | undefined)[] = [];
+  #region: MemoryRegion;
+  #generation = 0;
+  readonly #onResize: () => void;
+
+  constructor(options: VirtioBlkOptions) {
+    this.id = options.id;
+    this.backend = options.backend;
+    this.onError = options.onError;
+    this.#options = options;
+    this.#region = new MemoryRegion(options.ram);
+    this.serial = new Uint8Array(VIRTIO_BLK_ID_BYTES);
+    this.serial.set(new TextEncoder().encode(options.serial).subarray(0, VIRTIO_BLK_ID_BYTES));
+    this.#onResize = (): void => {
+      if (this.channel.setCapacity(Math.floor(this.backend.length / SECTOR_SIZE))) {
+        options.sendCall();
+      }
+    };
+    this.#onResize();
+    this.backend.onResize(this.#onResize);
+    for (let index = 0; index < this.channel.numQueues; index++) {
+      this.#notifiers.push(
+        new EventNotifier(this.channel.words, this.channel.kickIndex(index), options.doorbell),
+      );
+    }
+    this.#notifiers.forEach((notifier, index) => {
+      options.context.setEventNotifier(notifier, {
+        onRead: () => void this.#serve(index),
+        onPoll: () => this.#poll(index),
+        onSleep: () => this.#queues[index]?.enableNotification() === true,
+      });
+    });
+  }
+
+  get channel(): DeviceChannel {
+    return this.#options.channel;
+  }
+  get context(): AioContext {
+    return this.#options.context;
+  }
+  /** The memory that requests of the present generation point into. */
+  get region(): MemoryRegion {
+    return this.#region;
+  }
+  /** The queues as they are served now; for counts in tests and statistics. */
+  get queues(): readonly (RequestQueue | undefined)[] {
+    return this.#queues;
+  }
+  get writeCache(): boolean {
+    return this.channel.writeCache;
+  }
+
+  /** Stops serving. Requests in flight end without touching guest memory. */
+  remove(): void {
+    for (const notifier of this.#notifiers) {
+      this.#options.context.setEventNotifier(notifier, null);
+    }
+    this.backend.offResize(this.#onResize);
+    this.#drop();
+  }
+
+  /** Waits for what is in flight; the guest's side has stopped submitting. */
+  async drain(): Promise<void> {
+    await this.backend.drain();
+  }
+
+  /** Raises queue `index`'s interrupt. */
+  call(index: number): void {
+    if (this.channel.call(index)) this.#options.sendCall();
+  }
+
+  /** DEVICE_NEEDS_RESET: every queue stops until the guest resets the device. */
+  break(reason: number): void {
+    for (const queue of this.#queues) queue?.stop();
+    if (this.channel.break(reason)) this.#options.sendCall();
+    this.#options.onBroken(VQ_ERRORS[reason] ?? `reason ${reason}`);
+  }
+
+  #poll(index: number): boolean {
+    if (this.channel.generation !== this.#generation) this.#takeOver();
+    const queue = this.#queues[index];
+    return queue !== undefined && queue.hasWork() && queue.serve();
+  }
+
+  #serve(index: number): boolean {
+    if (this.channel.generation !== this.#generation) this.#takeOver();
+    return this.#queues[index]?.serve() === true;
+  }
+
+  /** The transport reset or started the device: leave the old queues, take up the new ones. */
+  #takeOver(): void {
+    this.#drop();
+    this.#region = new MemoryRegion(this.#options.ram);
+    this.#generation = this.channel.generation;
+    if ((this.#generation & 1) === 1) {
+      const features = this.channel.features;
+      const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
+      for (let index = 0; index < this.channel.numQueues; index++) {
+        const setup = this.channel.queue(index);
+        if (setup.size === 0) continue;
+        const queue = this.#options.newQueue(index, {
+          size: setup.size,
+          desc: setup.desc,
+          avail: setup.avail,
+          used: setup.used,
+          eventIdx: has(VIRTIO_F_EVENT_IDX),
+          indirect: has(VIRTIO_F_INDIRECT_DESC),
+        });
+        if (setup.lastAvail !== 0 || setup.usedIdx !== 0) {
+          queue.restore([setup.lastAvail, setup.usedIdx]);
+        }
+        this.#queues[index] = new RequestQueue(this, index, queue, this.#region);
+      }
+    }
+    this.channel.acknowledge(this.#generation);
+    // Kicks that came with the start, for whichever queue, are honoured now.
+    for (const queue of this.#queues) queue?.serve();
+  }
+
+  #drop(): void {
+    for (const queue of this.#queues) queue?.stop();
+    this.#region.revoke();
+    this.#queues = [];
+  }
+}
