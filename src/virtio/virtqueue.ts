@@ -6,6 +6,8 @@
 // WebAssembly queue costs two calls a batch. `SplitQueue` (TypeScript) is the reference,
 // `WasmQueue` its twin; the two write the same tables.
 
+import { VIRTQ_MAX_SIZE } from './spec.ts';
+
 /** Words (u32) of one entry in `Virtqueue.requests`. */
 export const REQUEST_WORDS = 12;
 /** Index of the chain's head descriptor: names the chain to `push`. */
@@ -28,8 +30,10 @@ export const REQ_IN_BYTES = 10;
 
 /** Requests in one batch at most. */
 export const MAX_BATCH = 128;
-/** Descriptors in one chain at most, direct and indirect (QEMU's VIRTQUEUE_MAX_SIZE). */
+/** Buffers in one chain at most, direct and indirect (QEMU's VIRTQUEUE_MAX_SIZE). */
 export const MAX_CHAIN = 1024;
+/** Pairs that `Virtqueue.segments` holds; `pop` stops early while fewer than MAX_CHAIN are free. */
+export const SEGMENT_PAIRS = 6144;
 
 /** Why a queue is broken; 0 is "not broken". The device then sets DEVICE_NEEDS_RESET. */
 export const VQ_OK = 0;
@@ -37,9 +41,9 @@ export const VQ_OK = 0;
 export const VQ_BAD_AVAIL_IDX = 1;
 /** A head or `next` index is not below the table's size. */
 export const VQ_BAD_INDEX = 2;
-/** More descriptors than the table or MAX_CHAIN holds: a loop. */
+/** More descriptors than the table has, more than MAX_CHAIN buffers, or 4 GiB in all: a loop. */
 export const VQ_LOOP = 3;
-/** A buffer or table is not wholly inside guest memory. */
+/** A buffer, table or ring is not wholly inside guest memory, or a ring is misaligned. */
 export const VQ_BAD_ADDRESS = 4;
 /** A descriptor of length zero. */
 export const VQ_ZERO_LENGTH = 5;
@@ -58,7 +62,7 @@ export const VQ_ERRORS: readonly string[] = [
   'avail.idx moved by more than the queue size',
   'a descriptor index is outside its table',
   'the descriptor chain loops or is too long',
-  'a descriptor points outside guest memory',
+  'a descriptor or ring lies outside guest memory or is misaligned',
   'a descriptor has length zero',
   'a device-readable descriptor follows a device-writable one',
   'an indirect table is nested, chained, not negotiated or of a bad size',
@@ -66,7 +70,7 @@ export const VQ_ERRORS: readonly string[] = [
   'more chains are in flight than the queue has entries',
 ];
 
-/** Where a split queue lies and what was negotiated. Addresses are guest-physical, bytes. */
+/** Where a split queue lies and what was negotiated (virtio 1.2, 2.7). Addresses are guest-physical, bytes. */
 export interface VirtqueueConfig {
   /** Entries; a power of two, 1..32768. */
   readonly size: number;
@@ -94,22 +98,53 @@ export interface Virtqueue {
   /** True when `pop` would find something. Reads one word of guest memory. */
   hasAvailable(): boolean;
   /**
-   * Takes up to `max` chains (at most MAX_BATCH) and answers how many. Each descriptor is read
-   * once. At a chain that breaks the protocol it stops, sets `error`, and answers those before it.
+   * Takes up to `max` chains (at most MAX_BATCH) and answers how many; fewer when `segments` is
+   * full, so 0 alone means "empty". Each descriptor and header is read once. At a chain that
+   * breaks the protocol it stops, sets `error`, and answers those before it. While notifications
+   * are on, a caller that pops until 0 misses no kick.
    */
   pop(max: number): number;
   /**
-   * Notes a completion, unseen until `flush`: `written` bytes went to the chain's writable part
-   * (with the status byte), `status` goes to `statusAddr`. At most `size` between two flushes.
+   * Notes a completion, not published until `flush`: `written` bytes went to the chain's writable
+   * part (with the status byte), `status` goes to `statusAddr` (REQ_STATUS_ADDR). Once per chain
+   * popped; works on a broken queue for the chains popped before.
    */
   push(head: number, written: number, statusAddr: number, status: number): void;
   /** Publishes all completions. Answers true when the driver wants an interrupt for them. */
   flush(): boolean;
   /** Asks the driver to kick again, then looks once more: true when there is work already. */
   enableNotification(): boolean;
-  /** Tells the driver that kicks are not needed while the device is at work. */
+  /** Tells the driver that kicks are not needed while the device is at work; some may come. */
   disableNotification(): void;
   /** Ring positions for a saved state: [last avail idx, used idx]. Nothing may be in flight. */
   save(): readonly [number, number];
   restore(state: readonly [number, number]): void;
+}
+
+/**
+ * VQ_OK when the rings of `config` are aligned and lie inside `ramSize` bytes of guest memory,
+ * otherwise VQ_BAD_ADDRESS: the queue then starts broken. The event words at the rings' ends count
+ * where EVENT_IDX was negotiated.
+ */
+export function checkConfig(config: VirtqueueConfig, ramSize: number): number {
+  const { size, desc, avail, used } = config;
+  const events = config.eventIdx ? 2 : 0;
+  const powerOfTwo = size >= 1 && size <= VIRTQ_MAX_SIZE && (size & (size - 1)) === 0;
+  const inside =
+    ringInside(desc, 16 * size, 16, ramSize) &&
+    ringInside(avail, 4 + 2 * size + events, 2, ramSize) &&
+    ringInside(used, 4 + 8 * size + events, 4, ramSize);
+  return powerOfTwo && inside ? VQ_OK : VQ_BAD_ADDRESS;
+}
+
+function ringInside(start: number, bytes: number, align: number, ramSize: number): boolean {
+  return start >= 0 && start % align === 0 && start + bytes <= ramSize;
+}
+
+/**
+ * Whether a side that moved its 16-bit index from `old` to `next` must tell the other, which asked
+ * to be told once the index passes `event` (virtio 1.2, 2.7.7 and 2.7.10).
+ */
+export function needEvent(event: number, next: number, old: number): boolean {
+  return ((next - event - 1) & 0xffff) < ((next - old) & 0xffff);
 }
