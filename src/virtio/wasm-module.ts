@@ -1,0 +1,60 @@
+// The WebAssembly queue's code, instantiated on a memory. The module is shipped as base64, two
+// builds of it: memory that is shared and memory that is not have different types in WebAssembly.
+
+import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/virtqueue.ts';
+
+/** What wasm/split-queue.ts exports. `q` is a queue's scratch region; numbers come back signed. */
+export interface QueueExports {
+  init(
+    q: number,
+    ramBase: number,
+    ramSize: number,
+    size: number,
+    desc: number,
+    avail: number,
+    used: number,
+    features: number,
+    error: number,
+  ): void;
+  restore(q: number, lastAvail: number, usedIdx: number): void;
+  hasAvailable(q: number): number;
+  pop(q: number, max: number): number;
+  fill(q: number, count: number): void;
+  flush(q: number, count: number): number;
+  enableNotification(q: number): number;
+  disableNotification(q: number): void;
+}
+
+/** The code on one memory; any number of queues share it. */
+export interface QueueModule {
+  readonly exports: QueueExports;
+  readonly memory: WebAssembly.Memory;
+}
+
+const compiled = new Map<string, WebAssembly.Module>();
+
+/** The bytes of the build for shared or for unshared memory, under 4 KiB. */
+export function queueModuleBytes(shared: boolean): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(shared ? SHARED_WASM : UNSHARED_WASM), (c) => c.charCodeAt(0));
+}
+
+/**
+ * Instantiates the queue's code on `memory`, guest RAM included, of which it touches nothing. Small
+ * enough for synchronous compilation on a page's thread; compiled once a thread.
+ */
+export function instantiateQueueModule(memory: WebAssembly.Memory): QueueModule {
+  const shared = isShared(memory);
+  const key = shared ? 'shared' : 'unshared';
+  let module = compiled.get(key);
+  if (module === undefined) {
+    module = new WebAssembly.Module(queueModuleBytes(shared));
+    compiled.set(key, module);
+  }
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  return { exports: instance.exports as unknown as QueueExports, memory };
+}
+
+/** True for shared memory; there is no SharedArrayBuffer to ask where the page is not isolated. */
+function isShared(memory: WebAssembly.Memory): boolean {
+  return typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
+}
