@@ -18,6 +18,8 @@ class TurnChannel {
   }
 }
 
+const lifeLock = (name: string): string => `diskplane:alive:${name}`;
+
 /** How the page makes the worker: bundlers find the URL where `new Worker` is written. */
 export type CreateWorker = (name: string) => Worker;
 
@@ -45,11 +47,28 @@ export class BrowserHost implements Host {
     return this.#turns.turn();
   }
 
+  // A worker that is terminated from outside, or dies for want of memory, tells nobody. So it holds
+  // a Web Lock for as long as it lives, and the page waits for that lock.
+  holdLife(): void {
+    void navigator.locks?.request(lifeLock(self.name), () => new Promise<never>(() => {}));
+  }
+
   spawnIOThread(name: string): WorkerHandle {
-    const worker = this.#createWorker(name);
+    const unique = `${name}-${crypto.randomUUID()}`;
+    const worker = this.#createWorker(unique);
+    const ended = new AbortController();
+    const listeners: ((error: Error) => void)[] = [];
     return {
       endpoint: worker,
+      watchLife: () => {
+        navigator.locks
+          ?.request(lifeLock(unique), { signal: ended.signal }, () => {
+            for (const listener of listeners) listener(new Error('the worker was terminated'));
+          })
+          .catch(() => {}); // Aborted: the end was asked for.
+      },
       onFailure: (callback) => {
+        listeners.push(callback);
         worker.addEventListener('error', (event) => {
           event.preventDefault();
           const where = event.filename ? ` (${event.filename}:${event.lineno})` : '';
@@ -59,7 +78,10 @@ export class BrowserHost implements Host {
           callback(new Error('a message could not be deserialised'));
         });
       },
-      terminate: () => worker.terminate(),
+      terminate: () => {
+        ended.abort();
+        worker.terminate();
+      },
     };
   }
 }

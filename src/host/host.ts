@@ -13,8 +13,10 @@ export interface Endpoint {
 /** A running worker, seen from the thread that started it. */
 export interface WorkerHandle {
   readonly endpoint: Endpoint;
-  /** Calls back once, when the worker fails to load, throws uncaught, or exits unasked. */
+  /** Calls back when the worker fails to load, throws uncaught, or ends unasked. */
   onFailure(callback: (error: Error) => void): void;
+  /** The worker runs and called `holdLife`: from now on its silent end is noticed too. */
+  watchLife(): void;
   /** Ends the worker at once; idempotent. */
   terminate(): void;
 }
@@ -33,6 +35,8 @@ export interface Clock {
 
 export interface Host extends Clock {
   readonly name: 'browser' | 'node' | 'simulated';
+  /** In a worker: lets the thread that started it notice the end of this one, however it ends. */
+  holdLife(): void;
   /** Starts a worker that runs the IOThread entry. `name` shows up in developer tools. */
   spawnIOThread(name: string): WorkerHandle;
 }

@@ -53,11 +53,14 @@ export class NodeHost implements Host {
     return new Promise((resolve) => setImmediate(resolve));
   }
 
+  holdLife(): void {} // The 'exit' event tells.
+
   spawnIOThread(name: string): WorkerHandle {
     const worker = new Worker(this.#worker, { name });
     let asked = false;
     return {
       endpoint: nodeEndpoint(worker),
+      watchLife: () => {},
       onFailure: (callback) => {
         worker.on('error', callback);
         worker.on('exit', (code) => {

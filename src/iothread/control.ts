@@ -83,8 +83,25 @@ export interface BackingPolicy {
   readonly prefixes?: readonly string[];
 }
 
+/** What the worker sends unasked; everything else is Comlink's. */
+export type WorkerMessage =
+  | { readonly diskplane: 'event'; readonly event: IOThreadEvent }
+  /** The device called, and its transport cannot wait on shared memory. */
+  | { readonly diskplane: 'call'; readonly device: string };
+
+/** How a started worker is set up, once. */
+export interface IOThreadSetup {
+  readonly id: string;
+  /** DOORBELL_WORDS shared words. */
+  readonly doorbell: SharedArrayBuffer;
+  /** Polling budget, nanoseconds; see PollSettings. */
+  readonly pollMaxNs: number;
+}
+
 /** The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. */
 export interface IOThreadControl {
+  /** First call: starts the event loop. Its answer is the ready handshake. */
+  init(setup: IOThreadSetup): Promise<void>;
   /** Opens a graph; answers its root's node name. */
   blockdevAdd(
     options: BlockdevOptions | string,
@@ -106,8 +123,6 @@ export interface IOThreadControl {
   /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
   setPollMax(ns: number): Promise<void>;
-  /** Calls back with each event until the thread ends. */
-  onEvent(listener: (event: IOThreadEvent) => void): Promise<void>;
   /** Flushes and closes everything. The worker may be terminated afterwards. */
   quit(): Promise<void>;
 }

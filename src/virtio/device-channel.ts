@@ -15,6 +15,7 @@ const WAITING = 8; // how the transport sleeps: WAIT_*
 const CALL_SEQ = 9; // bumped with each interrupt; what the transport waits on
 const FEATURES_LO = 10;
 const FEATURES_HI = 11;
+const LAST_ERRNO = 12; // of the latest request that failed: the status byte only says IOERR
 const DEVICE_WORDS = 16;
 
 /** Words of one queue. */
@@ -121,6 +122,10 @@ export class DeviceChannel {
       Atomics.exchange(this.words, CONFIG_CALL, 0) !== 0
     );
   }
+  /** Positive errno of the latest request that failed; 0 when none did. */
+  get lastErrno(): number {
+    return Atomics.load(this.words, LAST_ERRNO);
+  }
   /** Value of the word to wait on; read it before looking for work. */
   get callSeq(): number {
     return Atomics.load(this.words, CALL_SEQ);
@@ -184,6 +189,10 @@ export class DeviceChannel {
     Atomics.add(this.words, CONFIG_GENERATION, 1);
     Atomics.store(this.words, CONFIG_CALL, 1);
     return this.#wake();
+  }
+  /** Notes why a request failed, before its completion is published. Positive errno. */
+  setLastErrno(errno: number): void {
+    Atomics.store(this.words, LAST_ERRNO, errno);
   }
   /** The device needs reset. Answers as `call`. */
   break(reason: number): boolean {

@@ -270,6 +270,7 @@ export class RequestQueue {
   #complete(type: number, head: number, statusAddr: number, bytes: number, ret: Ret): void {
     let status = VIRTIO_BLK_S_OK;
     if (ret < 0) {
+      this.#device.channel.setLastErrno(-ret);
       const unsupported = ret === -ENOTSUP && type !== VIRTIO_BLK_T_IN && type !== VIRTIO_BLK_T_OUT;
       status = unsupported ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
     }

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import { PollPolicy } from './poll-policy.ts';
+
+describe('PollPolicy, by the rules of util/aio-posix.c', () => {
+  it('starts at nothing, then at 4 µs, and doubles up to its limit while events come soon', () => {
+    const policy = new PollPolicy();
+    expect(policy.ns).toBe(0);
+    const seen: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      policy.adapt(30_000);
+      seen.push(policy.ns);
+    }
+    expect(seen).toEqual([4000, 8000, 16_000, 32_000, 32_000, 32_000]);
+  });
+
+  it('stays where it is when polling caught the event', () => {
+    const policy = new PollPolicy();
+    policy.adapt(10_000);
+    policy.adapt(3000);
+    expect(policy.ns).toBe(4000);
+  });
+
+  it('gives up at once when events come late, as between threads that share a CPU', () => {
+    const policy = new PollPolicy();
+    for (let i = 0; i < 4; i++) policy.adapt(30_000);
+    policy.adapt(100_000);
+    expect(policy.ns).toBe(0);
+  });
+
+  it('shrinks by the factor given, and never polls with a limit of zero', () => {
+    const policy = new PollPolicy({ maxNs: 32_768, grow: 4, shrink: 2 });
+    policy.adapt(30_000);
+    policy.adapt(30_000);
+    expect(policy.ns).toBe(16_000);
+    policy.adapt(100_000);
+    expect(policy.ns).toBe(8000);
+    policy.settings = { maxNs: 0, grow: 0, shrink: 0 };
+    policy.adapt(10);
+    expect(policy.ns).toBe(0);
+  });
+});

@@ -1,0 +1,181 @@
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it } from 'vitest';
+import { NodeHost } from '../host/node.ts';
+import {
+  DOORBELL_POSTED,
+  DOORBELL_RECEIVED,
+  DOORBELL_SLEEPING,
+  DOORBELL_WORDS,
+  EventNotifier,
+} from './event-notifier.ts';
+import { WorkerContext } from './worker-context.ts';
+
+const host = new NodeHost(new URL('file:///unused'));
+
+function setUp(): { context: WorkerContext; doorbell: Int32Array; words: Int32Array } {
+  const doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
+  const words = new Int32Array(new SharedArrayBuffer(64));
+  return { context: new WorkerContext('test', host, doorbell), doorbell, words };
+}
+
+/** Keeps the loop asynchronous: a test shares its thread and must not be blocked. */
+function holdAsync(context: WorkerContext): () => void {
+  let release = (): void => {};
+  void context.track(new Promise<void>((resolve) => (release = resolve)));
+  return release;
+}
+
+/** A thread that stores to `words[0]`, then rings the doorbell as EventNotifier.set does. */
+function ringer(words: Int32Array, doorbell: Int32Array, delayMs: number): Worker {
+  const code = `
+    const { workerData: { words, doorbell, delayMs } } = require('node:worker_threads');
+    setTimeout(() => {
+      Atomics.store(words, 0, 1);
+      if (Atomics.load(doorbell, ${DOORBELL_SLEEPING}) !== 0) {
+        Atomics.add(doorbell, 0, 1);
+        Atomics.notify(doorbell, 0);
+      }
+    }, delayMs);`;
+  return new Worker(code, { eval: true, workerData: { words, doorbell, delayMs } });
+}
+
+describe('WorkerContext', () => {
+  it('runs bottom halves in order, once each, and what they queue in the next turn', async () => {
+    const { context } = setUp();
+    const order: string[] = [];
+    const again = context.newBottomHalf(() => order.push('again'));
+    context.scheduleOneshot(() => {
+      order.push('first');
+      again.schedule();
+      again.schedule();
+    });
+    context.scheduleOneshot(() => order.push('second'));
+    context.scheduleOneshot(() => context.scheduleOneshot(() => context.stop()));
+    const cancelled = context.newBottomHalf(() => order.push('cancelled'));
+    cancelled.schedule();
+    cancelled.cancel();
+    await context.run();
+    expect(order).toEqual(['first', 'second', 'again']);
+  });
+
+  it('fires timers at their time, in blocking sleep, and none that was deleted', async () => {
+    const { context } = setUp();
+    const started = context.now();
+    let fired = 0;
+    context.newTimer(() => context.stop()).mod(started + 20e6);
+    const deleted = context.newTimer(() => (fired = 1));
+    deleted.mod(started + 5e6);
+    deleted.del();
+    await context.run();
+    expect(fired).toBe(0);
+    expect(context.now() - started).toBeGreaterThanOrEqual(20e6);
+    expect(context.counters.blockingSleeps).toBeGreaterThan(0);
+    expect(context.counters.asyncSleeps).toBe(0);
+  });
+
+  it('sleeps asynchronously while host work is outstanding, and lets those who wait run', async () => {
+    const { context } = setUp();
+    const seen: string[] = [];
+    const work = context.track(new Promise<string>((resolve) => setTimeout(resolve, 10, 'done')));
+    // A chain of turns behind the promise must run before the loop may block for good.
+    void work
+      .then((value) => Promise.resolve(value))
+      .then((value) => Promise.resolve(value))
+      .then((value) => {
+        seen.push(value);
+        context.stop();
+      });
+    await context.run();
+    expect(seen).toEqual(['done']);
+    expect(context.counters.asyncSleeps).toBeGreaterThan(0);
+    expect(context.counters.blockingSleeps).toBe(0);
+  });
+
+  it('is woken out of a blocking sleep by another thread, and reads the notifier once', async () => {
+    const { context, doorbell, words } = setUp();
+    let reads = 0;
+    context.setEventNotifier(new EventNotifier(words, 0, doorbell), {
+      onRead: () => {
+        reads += 1;
+        context.stop();
+      },
+    });
+    const worker = ringer(words, doorbell, 20);
+    await context.run();
+    await worker.terminate();
+    expect(reads).toBe(1);
+    expect(words[0]).toBe(0);
+    expect(context.counters.blockingSleeps).toBeGreaterThan(0);
+  });
+
+  it('is woken out of an asynchronous sleep by another thread', async () => {
+    const { context, doorbell, words } = setUp();
+    const release = holdAsync(context);
+    context.setEventNotifier(new EventNotifier(words, 0, doorbell), {
+      onRead: () => context.stop(),
+    });
+    const worker = ringer(words, doorbell, 20);
+    await context.run();
+    release();
+    await worker.terminate();
+    expect(context.counters.asyncSleeps).toBeGreaterThan(0);
+  });
+
+  it('does not sleep when work came between asking for kicks and sleeping', async () => {
+    const { context, doorbell, words } = setUp();
+    let looks = 0;
+    let served = 0;
+    context.setEventNotifier(new EventNotifier(words, 0, doorbell), {
+      onRead: () => {},
+      onPoll: () => {
+        if (looks === 0 || served > 0) return false;
+        served += 1;
+        context.stop();
+        return true;
+      },
+      onSleep: () => {
+        looks += 1;
+        return true;
+      },
+    });
+    await context.run();
+    expect(served).toBe(1);
+    expect(context.counters.blockingSleeps).toBe(0);
+  });
+
+  it('does not block while a control message is under way', async () => {
+    const { context, doorbell } = setUp();
+    Atomics.add(doorbell, DOORBELL_POSTED, 1);
+    setTimeout(() => {
+      Atomics.add(doorbell, DOORBELL_RECEIVED, 1);
+      context.stop();
+    }, 10);
+    await context.run();
+    expect(context.counters.blockingSleeps).toBe(0);
+  });
+
+  it('stops polling once events come late', async () => {
+    const { context } = setUp();
+    const late = context.newTimer(() => {
+      if (context.counters.blockingSleeps >= 3) context.stop();
+      else late.mod(context.now() + 5e6);
+    });
+    late.mod(context.now() + 5e6);
+    await context.run();
+    expect(context.poll.ns).toBe(0);
+    expect(context.counters.pollMisses).toBeLessThanOrEqual(1);
+  });
+
+  it('rejects a sleep that is aborted', async () => {
+    const { context } = setUp();
+    const release = holdAsync(context);
+    const controller = new AbortController();
+    const slept = context.sleep(60e9, controller.signal);
+    const running = context.run();
+    controller.abort(new Error('enough'));
+    await expect(slept).rejects.toThrow('enough');
+    release();
+    context.stop();
+    await running;
+  });
+});

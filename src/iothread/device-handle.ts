@@ -1,0 +1,85 @@
+// The page's end of a device: its channel, its kicks, and how completions are heard of when nobody
+// polls: `Atomics.waitAsync` where there is one, else a message from the worker.
+
+import { EventNotifier } from '../aio/event-notifier.ts';
+import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
+import type { DeviceChannel } from '../virtio/device-channel.ts';
+
+export class DeviceHandle {
+  readonly id: string;
+  readonly channel: DeviceChannel;
+  readonly #notifiers: EventNotifier[] = [];
+  readonly #remove: () => Promise<void>;
+  readonly #how: number;
+  #listener: (() => void) | null = null;
+  #armed = false;
+  #failed: Error | undefined;
+
+  /** `remove` asks the IOThread to take the device away. */
+  constructor(
+    id: string,
+    channel: DeviceChannel,
+    doorbell: Int32Array,
+    remove: () => Promise<void>,
+  ) {
+    this.id = id;
+    this.channel = channel;
+    this.#remove = remove;
+    this.#how = typeof Atomics.waitAsync === 'function' ? WAIT_ATOMICS : WAIT_MESSAGE;
+    for (let q = 0; q < channel.numQueues; q++) {
+      this.#notifiers.push(new EventNotifier(channel.words, channel.kickIndex(q), doorbell));
+    }
+  }
+
+  /** Why the device is gone, when its IOThread is. */
+  get failed(): Error | undefined {
+    return this.#failed;
+  }
+
+  /** Rings queue `q`'s doorbell: a store, and a wake only if the worker sleeps. */
+  kick(q: number): void {
+    this.#notifiers[q]?.set();
+  }
+
+  /** Calls back after the device called while armed, or failed. Null stops it. */
+  onCall(listener: (() => void) | null): void {
+    this.#listener = listener;
+  }
+
+  /**
+   * Arranges that `onCall` fires for the next call. The caller arms first, then looks once more
+   * for what was completed before, and only then goes idle.
+   */
+  armCall(): void {
+    if (this.#armed) return;
+    this.#armed = true;
+    const seq = this.channel.callSeq;
+    this.channel.setWaiting(this.#how);
+    if (this.#how === WAIT_MESSAGE) return;
+    const wait = Atomics.waitAsync(this.channel.words, this.channel.callIndex, seq);
+    if (wait.async) void wait.value.then(() => this.called());
+    else queueMicrotask(() => this.called());
+  }
+
+  /** The device called: from the wait above, or from the worker's message. */
+  called(): void {
+    if (!this.#armed) return;
+    this.#armed = false;
+    this.channel.setWaiting(WAIT_NONE);
+    this.#listener?.();
+  }
+
+  /** The IOThread is gone: the device needs reset and never answers again. */
+  fail(error: Error): void {
+    if (this.#failed !== undefined) return;
+    this.#failed = error;
+    this.channel.break(DEVICE_GONE);
+    this.#armed = false;
+    this.#listener?.();
+  }
+
+  /** Waits for what is in flight, then takes the device away. Its disk stays open. */
+  remove(): Promise<void> {
+    return this.#remove();
+  }
+}

@@ -1,0 +1,254 @@
+// The page's handle on an IOThread (QEMU's -object iothread): starts the worker, carries control
+// calls over Comlink, and makes a worker that dies fail every call and every device, clearly.
+
+import { releaseProxy, wrap } from 'comlink';
+import type { Endpoint as ComlinkEndpoint, Remote } from 'comlink';
+import { DOORBELL_POSTED, DOORBELL_WORDS, ringDoorbell } from '../aio/event-notifier.ts';
+import { DEFAULT_POLL } from '../aio/poll-policy.ts';
+import { BlockError } from '../block/block-error.ts';
+import type { CheckResult } from '../block/block-driver.ts';
+import type { Endpoint, Host, WorkerHandle } from '../host/host.ts';
+import { DeviceChannel } from '../virtio/device-channel.ts';
+import type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  DeviceOptions,
+  IOThreadControl,
+  IOThreadEvent,
+  WorkerMessage,
+} from './control.ts';
+import { DeviceHandle } from './device-handle.ts';
+import { installTransferHandlers } from './transfer-errors.ts';
+
+/** How an IOThread is started. */
+export interface IOThreadOptions {
+  /** Shows up in errors and developer tools. Default 'iothread'. */
+  readonly id?: string;
+  /** Longest busy wait, nanoseconds; 0 turns polling off. Default 32768, as QEMU. */
+  readonly pollMaxNs?: number;
+  /** How long the worker may take to start, milliseconds. Default 20,000. */
+  readonly startTimeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** How long a clean end may take before the worker is terminated all the same. */
+const QUIT_TIMEOUT_MS = 10_000;
+
+export class IOThread {
+  readonly id: string;
+  readonly #host: Host;
+  readonly #worker: WorkerHandle;
+  readonly #doorbell: Int32Array;
+  // Pinned for as long as the thread lives: Comlink drops calls of a collected proxy.
+  readonly #control: Remote<IOThreadControl>;
+  readonly #pending = new Set<(error: Error) => void>();
+  readonly #devices = new Map<string, DeviceHandle>();
+  readonly #listeners = new Set<(event: IOThreadEvent) => void>();
+  #failed: BlockError | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** Starts a worker. Throws BlockError when it does not come up in time. */
+  static async start(host: Host, options: IOThreadOptions = {}): Promise<IOThread> {
+    if (typeof SharedArrayBuffer === 'undefined') {
+      throw new BlockError(
+        'ENOTSUP',
+        'SharedArrayBuffer is missing: serve the page with Cross-Origin-Opener-Policy: ' +
+          'same-origin and Cross-Origin-Embedder-Policy: require-corp',
+      );
+    }
+    const thread = new IOThread(host, options.id ?? 'iothread');
+    await thread.#init(options);
+    return thread;
+  }
+
+  private constructor(host: Host, id: string) {
+    installTransferHandlers();
+    this.id = id;
+    this.#host = host;
+    this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
+    this.#worker = host.spawnIOThread(`diskplane-${id}`);
+    this.#worker.onFailure((error) => this.#fail(error));
+    const endpoint = this.#worker.endpoint;
+    endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
+    this.#control = wrap<IOThreadControl>(this.#countingEndpoint(endpoint) as ComlinkEndpoint);
+  }
+
+  /** Why the thread is gone, when it ended unasked. */
+  get failed(): BlockError | undefined {
+    return this.#failed;
+  }
+
+  /** Opens a graph of nodes from QEMU-style options; answers the root's node name. */
+  blockdevAdd(
+    options: BlockdevOptions | string,
+    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean } = {},
+    signal?: AbortSignal,
+  ): Promise<string> {
+    return this.#call(() => this.#control.blockdevAdd(options, extra, signal), signal);
+  }
+  blockdevDel(nodeName: string): Promise<void> {
+    return this.#call(() => this.#control.blockdevDel(nodeName));
+  }
+  blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
+    return this.#call(() => this.#control.blockdevCreate(options, signal), signal);
+  }
+  blockResize(nodeName: string, length: number): Promise<void> {
+    return this.#call(() => this.#control.blockResize(nodeName, length));
+  }
+  blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all' = 'none'): Promise<CheckResult> {
+    return this.#call(() => this.#control.blockCheck(nodeName, fix));
+  }
+  blockFlush(nodeName: string): Promise<void> {
+    return this.#call(() => this.#control.blockFlush(nodeName));
+  }
+  queryBlock(): Promise<readonly BlockNodeInfo[]> {
+    return this.#call(() => this.#control.queryBlock());
+  }
+  queryBlockstats(): Promise<readonly BlockNodeStats[]> {
+    return this.#call(() => this.#control.queryBlockstats());
+  }
+  readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
+    return this.#call(() => this.#control.readNode(nodeName, offset, bytes));
+  }
+  setPollMax(ns: number): Promise<void> {
+    return this.#call(() => this.#control.setPollMax(ns));
+  }
+
+  /** Adds a virtio-blk device that this thread serves. The memory is shared, not copied. */
+  async deviceAdd(options: DeviceOptions): Promise<DeviceHandle> {
+    const { channel } = await this.#call(() => this.#control.deviceAdd(options));
+    const device = new DeviceHandle(
+      options.id,
+      new DeviceChannel(channel, options.numQueues),
+      this.#doorbell,
+      () => this.deviceDel(options.id),
+    );
+    this.#devices.set(options.id, device);
+    if (this.#failed !== undefined) device.fail(this.#failed);
+    return device;
+  }
+  async deviceDel(id: string): Promise<void> {
+    await this.#call(() => this.#control.deviceDel(id));
+    this.#devices.delete(id);
+  }
+
+  /** Calls back with each event; answers what stops it. */
+  onEvent(listener: (event: IOThreadEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Flushes and closes every node, then ends the worker. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Ends the worker at once, as a crash would: calls and devices fail, unflushed data are lost. */
+  terminate(): void {
+    this.#fail(new Error('it was terminated'));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #init(options: IOThreadOptions): Promise<void> {
+    const limit = options.startTimeoutMs ?? 20_000;
+    const cancel = this.#host.setTimer(
+      () => this.#fail(new Error(`it did not start within ${limit} ms`)),
+      limit,
+    );
+    try {
+      const setup = {
+        id: this.id,
+        doorbell: this.#doorbell.buffer as SharedArrayBuffer,
+        pollMaxNs: options.pollMaxNs ?? DEFAULT_POLL.maxNs,
+      };
+      await this.#call(() => this.#control.init(setup), options.signal);
+      this.#worker.watchLife();
+    } catch (error) {
+      this.#worker.terminate();
+      throw error;
+    } finally {
+      cancel();
+    }
+  }
+
+  async #close(): Promise<void> {
+    if (this.#failed !== undefined) return;
+    let error: unknown;
+    const cancel = this.#host.setTimer(
+      () => this.#fail(new Error(`it did not end within ${QUIT_TIMEOUT_MS} ms`)),
+      QUIT_TIMEOUT_MS,
+    );
+    try {
+      await this.#call(() => this.#control.quit());
+    } catch (failure) {
+      error = failure;
+    }
+    cancel();
+    this.#failed ??= new BlockError('ENODEV', `IOThread '${this.id}' was closed`);
+    for (const device of this.#devices.values()) device.fail(this.#failed);
+    this.#control[releaseProxy]();
+    this.#worker.terminate();
+    if (error !== undefined) throw error as Error;
+  }
+
+  /** A control call that also ends when the thread dies or `signal` aborts. */
+  #call<T>(start: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    return new Promise<T>((resolve, reject) => {
+      const abort = (): void => settle(() => reject(signal!.reason as Error));
+      const fail = (error: Error): void => settle(() => reject(error));
+      const settle = (finish: () => void): void => {
+        this.#pending.delete(fail);
+        signal?.removeEventListener('abort', abort);
+        finish();
+      };
+      if (signal?.aborted === true) return abort();
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#pending.add(fail);
+      start().then(
+        (value) => settle(() => resolve(value)),
+        (error: Error) => settle(() => reject(error)),
+      );
+    });
+  }
+
+  #fail(cause: Error): void {
+    if (this.#failed !== undefined) return;
+    const message = `IOThread '${this.id}' is gone: ${cause.message}`;
+    this.#failed = new BlockError('ENODEV', message, { cause });
+    for (const reject of [...this.#pending]) reject(this.#failed);
+    for (const device of this.#devices.values()) device.fail(this.#failed);
+    this.#emit({ event: 'IOTHREAD_FAILED', message });
+    this.#worker.terminate();
+  }
+
+  #emit(event: IOThreadEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  #onMessage(data: unknown): void {
+    if (typeof data !== 'object' || data === null || !('diskplane' in data)) return;
+    const message = data as WorkerMessage;
+    if (message.diskplane === 'event') this.#emit(message.event);
+    else this.#devices.get(message.device)?.called();
+  }
+
+  /** Counts messages and rings for each: a worker blocked in `Atomics.wait` hears none. */
+  #countingEndpoint(endpoint: Endpoint): Endpoint {
+    return {
+      addEventListener: (type, listener) => endpoint.addEventListener(type, listener),
+      removeEventListener: (type, listener) => endpoint.removeEventListener(type, listener),
+      postMessage: (message, transfer) => {
+        endpoint.postMessage(message, transfer);
+        Atomics.add(this.#doorbell, DOORBELL_POSTED, 1);
+        ringDoorbell(this.#doorbell);
+      },
+    };
+  }
+}
