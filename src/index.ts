@@ -1,0 +1,57 @@
+// The package's entry in a browser: hands the browser's host to the layers below.
+
+import { Disk } from './disk.ts';
+import type { OpenDiskOptions } from './disk.ts';
+import { BrowserHost } from './host/browser.ts';
+import type { BlockdevOptions } from './iothread/control.ts';
+import { IOThread } from './iothread/iothread.ts';
+import type { IOThreadOptions } from './iothread/iothread.ts';
+import { createDiskOn } from './create-disk.ts';
+
+export { Disk } from './disk.ts';
+export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
+export { BlockError } from './block/block-error.ts';
+export type { ErrorCode } from './base/ret.ts';
+export type { CheckResult } from './block/block-driver.ts';
+export { IOThread } from './iothread/iothread.ts';
+export type { IOThreadOptions } from './iothread/iothread.ts';
+export type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  IOThreadEvent,
+} from './iothread/control.ts';
+
+const host = new BrowserHost(
+  (name) =>
+    new Worker(new URL('./iothread/worker.ts', import.meta.url), { type: 'module', name }),
+);
+
+/** Starts a worker that may hold several disks. Throws BlockError when it does not come up. */
+export function startIOThread(options: IOThreadOptions = {}): Promise<IOThread> {
+  return IOThread.start(host, options);
+}
+
+/**
+ * Opens a disk: QEMU-style options (`{ driver: 'qcow2', file: { driver: 'opfs', path } }`), or a
+ * short name (`'https://…/disk.img'`, `'opfs:disk.qcow2'`). Throws BlockError.
+ */
+export function openDisk(
+  what: string | BlockdevOptions,
+  options: OpenDiskOptions = {},
+): Promise<Disk> {
+  return Disk.open(host, what, options);
+}
+
+/**
+ * Makes an image of `size` bytes: `{ driver: 'qcow2', size, file: { driver: 'opfs', path } }`, with
+ * QEMU's creation options (`'cluster-size'`, `'backing-file'` …). Replaces what was there. Throws
+ * BlockError.
+ */
+export function createDisk(
+  what: BlockdevOptions,
+  options: { readonly thread?: IOThread; readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  return createDiskOn(host, what, options);
+}

@@ -1,0 +1,47 @@
+// The package's entry in Node: worker threads, and the `file` driver besides.
+
+import { Disk } from './disk.ts';
+import type { OpenDiskOptions } from './disk.ts';
+import { createDiskOn } from './create-disk.ts';
+import { NodeHost } from './host/node.ts';
+import type { BlockdevOptions } from './iothread/control.ts';
+import { IOThread } from './iothread/iothread.ts';
+import type { IOThreadOptions } from './iothread/iothread.ts';
+
+export { Disk } from './disk.ts';
+export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
+export { BlockError } from './block/block-error.ts';
+export type { ErrorCode } from './base/ret.ts';
+export type { CheckResult } from './block/block-driver.ts';
+export { IOThread } from './iothread/iothread.ts';
+export type { IOThreadOptions } from './iothread/iothread.ts';
+export type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  IOThreadEvent,
+} from './iothread/control.ts';
+
+const host = new NodeHost(new URL('./iothread-worker.node.js', import.meta.url));
+
+/** Starts a worker thread that may hold several disks. Throws BlockError. */
+export function startIOThread(options: IOThreadOptions = {}): Promise<IOThread> {
+  return IOThread.start(host, options);
+}
+
+/** Opens a disk; as in the browser, with `{ driver: 'file', filename }` besides. */
+export function openDisk(
+  what: string | BlockdevOptions,
+  options: OpenDiskOptions = {},
+): Promise<Disk> {
+  return Disk.open(host, what, options);
+}
+
+/** Makes an image; as in the browser. */
+export function createDisk(
+  what: BlockdevOptions,
+  options: { readonly thread?: IOThread; readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  return createDiskOn(host, what, options);
+}
