@@ -60,3 +60,27 @@ export function andThen(ret: MaybeRet, next: (ret: Ret) => MaybeRet): MaybeRet {
   if (typeof ret === 'number') return ret < 0 ? ret : next(ret);
   return ret.then((later) => (later < 0 ? later : next(later)));
 }
+
+/**
+ * Runs `step(0)`, `step(1)` … `step(count - 1)` until one fails: at once for as long as they answer
+ * at once, later from the first promise on. For cold paths that come in pieces.
+ */
+export function sequence(count: number, step: (i: number) => MaybeRet): MaybeRet {
+  for (let i = 0; i < count; i++) {
+    const ret = step(i);
+    if (typeof ret !== 'number') return sequenceLater(ret, i + 1, count, step);
+    if (ret < 0) return ret;
+  }
+  return OK;
+}
+
+async function sequenceLater(
+  first: Promise<Ret>,
+  next: number,
+  count: number,
+  step: (i: number) => MaybeRet,
+): Promise<Ret> {
+  let ret = await first;
+  for (let i = next; i < count && ret >= 0; i++) ret = await step(i);
+  return Math.min(ret, OK);
+}

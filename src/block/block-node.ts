@@ -1,152 +1,186 @@
 // A node of the graph (QEMU's BlockDriverState and block/io.c): the one caller of a driver. Range
-// checks, emulation, in-flight accounting and drain are written here, once.
+// checks, alignment, splitting, emulation, serialising, flush generations, drain and accounts are
+// decided here, once. A request that the driver answers with a number, on a node where nothing
+// serialises, takes the straight way: no promise, no closure, no allocation.
 
-import type { AioContext } from '../aio/aio-context.ts';
-import { assert } from '../base/assert.ts';
-import { IOVector } from '../base/io-vector.ts';
-import { ECANCELED, EINVAL, ENOTSUP, EROFS, OK, andThen } from '../base/ret.ts';
+import type { IOVector } from '../base/io-vector.ts';
+import { ECANCELED, EINVAL, EIO, EROFS, OK } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
-import type { BlockChild } from './block-child.ts';
-import { REQ_FUA, REQ_NO_FALLBACK } from './block-driver.ts';
-import type { BlockLimits, BlockStatus, DriverState } from './block-driver.ts';
+import { REQ_FUA, REQ_MAY_UNMAP, REQ_NO_FALLBACK } from './block-driver.ts';
+import type { BlockStatus } from './block-driver.ts';
+import { NodeControl } from './node-control.ts';
+import {
+  discardShaped,
+  readShaped,
+  roundDown,
+  roundUp,
+  writeShaped,
+  zeroesShaped,
+} from './shaping.ts';
+import type { TrackedRequest } from './tracked-requests.ts';
 
-const ZERO_CHUNK = new Uint8Array(64 * 1024);
+export type { BlockNodeParts } from './node-control.ts';
 
-/** What a node is made of. */
-export interface BlockNodeParts {
-  readonly name: string;
-  /** `driver=` */
-  readonly driver: string;
-  readonly kind: 'protocol' | 'format' | 'filter';
-  readonly context: AioContext;
-  readonly state: DriverState;
-  readonly children: readonly BlockChild[];
-  readonly readOnly: boolean;
-}
-
-export class BlockNode {
-  readonly name: string;
-  readonly driver: string;
-  readonly kind: 'protocol' | 'format' | 'filter';
-  readonly children: readonly BlockChild[];
-  readonly readOnly: boolean;
-  readonly state: DriverState;
-  readonly #context: AioContext;
-  #inFlight = 0;
-  #quiesced = 0;
-  #drained: (() => void)[] = [];
-
-  constructor(parts: BlockNodeParts) {
-    this.name = parts.name;
-    this.driver = parts.driver;
-    this.kind = parts.kind;
-    this.#context = parts.context;
-    this.state = parts.state;
-    this.children = parts.children;
-    this.readOnly = parts.readOnly;
-  }
-
-  get length(): number {
-    return this.state.length;
-  }
-  get limits(): BlockLimits {
-    return this.state.limits;
-  }
-
-  preadv(offset: number, qiov: IOVector, flags: number): MaybeRet {
-    if (!this.#inRange(offset, qiov.size)) return -EINVAL;
-    if (qiov.region.revoked) return -ECANCELED;
-    return this.#finish(this.state.preadv(offset, qiov, flags));
-  }
-
-  pwritev(offset: number, qiov: IOVector, flags: number): MaybeRet {
-    if (this.readOnly) return -EROFS;
-    if (!this.#inRange(offset, qiov.size)) return -EINVAL;
-    if (qiov.region.revoked) return -ECANCELED;
-    if (this.state.pwritev === undefined) return -ENOTSUP;
-    const native = flags & this.limits.supportedWriteFlags;
-    const ret = this.#finish(this.state.pwritev(offset, qiov, native));
-    const needsFlush = (flags & REQ_FUA) !== 0 && (native & REQ_FUA) === 0;
-    return needsFlush ? andThen(ret, () => this.flush()) : ret;
-  }
-
-  pwriteZeroes(offset: number, bytes: number, flags: number): MaybeRet {
-    if (this.readOnly) return -EROFS;
-    if (!this.#inRange(offset, bytes)) return -EINVAL;
-    if (this.state.pwriteZeroes !== undefined) {
-      const ret = this.#finish(this.state.pwriteZeroes(offset, bytes, flags));
-      if (ret !== -ENOTSUP) return ret;
+export class BlockNode extends NodeControl {
+  /** Fills `qiov` from `[offset, offset + qiov.size)`. Answers 0 or -errno. */
+  preadv(offset: number, qiov: IOVector, _flags = 0): MaybeRet {
+    const bytes = qiov.size;
+    if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
+    if (qiov.region.revoked) return this.refuse(-ECANCELED);
+    if (
+      ((offset | bytes) & this.alignMask) !== 0 ||
+      bytes > this.maxTransfer ||
+      bytes === 0 ||
+      this.books.tracked.serialising !== 0
+    ) {
+      return this.#readSlowly(offset, qiov);
     }
-    return (flags & REQ_NO_FALLBACK) !== 0 ? -ENOTSUP : this.#writeZeroesOut(offset, bytes, flags);
+    const ret = this.state.preadv(offset, qiov, 0);
+    if (typeof ret !== 'number') {
+      return this.books.later(
+        'rd',
+        bytes,
+        this.books.tracked.begin(offset, bytes, false),
+        ret,
+        false,
+      );
+    }
+    const { stats } = this;
+    stats.answeredSync += 1;
+    stats.rdOperations += 1;
+    if (ret < 0) stats.failedRdOperations += 1;
+    else stats.rdBytes += bytes;
+    return ret;
   }
 
-  pdiscard(offset: number, bytes: number): MaybeRet {
-    if (this.readOnly) return -EROFS;
-    if (!this.#inRange(offset, bytes)) return -EINVAL;
-    if (this.state.pdiscard === undefined) return OK;
-    return this.#finish(this.state.pdiscard(offset, bytes));
+  /** Writes `qiov`. REQ_FUA is the one flag; a driver without it is flushed afterwards. */
+  pwritev(offset: number, qiov: IOVector, flags = 0): MaybeRet {
+    const bytes = qiov.size;
+    if (this.readOnly) return this.refuse(-EROFS);
+    if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
+    if (qiov.region.revoked) return this.refuse(-ECANCELED);
+    const native = flags & this.writeFlags;
+    const fua = (flags & ~native & REQ_FUA) !== 0;
+    if (
+      ((offset | bytes) & this.alignMask) !== 0 ||
+      bytes > this.maxTransfer ||
+      bytes === 0 ||
+      this.books.tracked.serialising !== 0
+    ) {
+      return this.#writeSlowly(offset, qiov, native, fua);
+    }
+    const ret = this.state.pwritev!(offset, qiov, native);
+    if (typeof ret !== 'number') {
+      return this.books.later(
+        'wr',
+        bytes,
+        this.books.tracked.begin(offset, bytes, false),
+        ret,
+        fua,
+      );
+    }
+    this.books.writeGen += 1;
+    const { stats } = this;
+    stats.answeredSync += 1;
+    stats.wrOperations += 1;
+    if (ret < 0) {
+      stats.failedWrOperations += 1;
+      return ret;
+    }
+    stats.wrBytes += bytes;
+    return fua ? this.flush() : ret;
   }
 
-  flush(): MaybeRet {
-    const own = this.state.flush === undefined ? OK : this.#finish(this.state.flush());
-    return this.children.reduce<MaybeRet>(
-      (ret, child) => (child.writable ? andThen(ret, () => child.flush()) : ret),
-      own,
+  /** Makes a range read as zeroes. Flags: REQ_MAY_UNMAP, REQ_FUA, REQ_NO_FALLBACK. */
+  pwriteZeroes(offset: number, bytes: number, flags = 0): MaybeRet {
+    if (this.readOnly) return this.refuse(-EROFS);
+    if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
+    const { supportedZeroFlags } = this.state.limits;
+    // FUA is native only where it is so whichever way the zeroes take.
+    const fuaFlag = flags & REQ_FUA & supportedZeroFlags & this.writeFlags;
+    const unmap = this.discardEnabled ? flags & REQ_MAY_UNMAP : 0;
+    const request = {
+      zeroFlags: ((unmap | (flags & REQ_NO_FALLBACK)) & supportedZeroFlags) | fuaFlag,
+      writeFlags: fuaFlag,
+      flags,
+      turn: () => new Promise<Ret>((resolve) => this.context.scheduleOneshot(() => resolve(OK))),
+    };
+    return this.books.run(
+      'zero',
+      bytes,
+      this.#track(offset, bytes),
+      (flags & REQ_FUA & ~fuaFlag) !== 0,
+      () => (bytes === 0 ? OK : zeroesShaped(this.state, offset, bytes, request)),
     );
   }
 
+  /** Says that the contents do not matter any more. Advisory: 0 does not mean that it was done. */
+  pdiscard(offset: number, bytes: number): MaybeRet {
+    if (this.readOnly) return this.refuse(-EROFS);
+    if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
+    if (!this.discardEnabled || bytes === 0) return OK;
+    return this.books.run(
+      'unmap',
+      bytes,
+      this.books.tracked.begin(offset, bytes, false),
+      false,
+      () => discardShaped(this.state, offset, bytes),
+    );
+  }
+
+  /** The state at `offset`: the driver's answer, or "data" where it has none. */
   blockStatus(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret> {
-    if (this.state.blockStatus === undefined) return { bytes, allocated: true, zero: false };
-    return this.state.blockStatus(offset, bytes);
-  }
-
-  async truncate(length: number): Promise<Ret> {
-    if (this.readOnly) return -EROFS;
-    if (this.state.truncate === undefined) return -ENOTSUP;
-    return this.state.truncate(length);
-  }
-
-  /** Runs `body` while no request is in flight and none can start. */
-  async whileDrained<T>(body: () => Promise<T>): Promise<T> {
-    this.#quiesced += 1;
-    this.state.drainBegin?.();
-    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#drained.push(resolve));
-    try {
-      return await body();
-    } finally {
-      this.state.drainEnd?.();
-      this.#quiesced -= 1;
+    if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
+    if (this.state.blockStatus === undefined || bytes === 0) {
+      return { bytes, allocated: true, zero: false };
     }
-  }
-
-  async close(): Promise<void> {
-    await this.whileDrained(() => this.state.close());
+    const align = this.alignMask + 1;
+    const start = roundDown(offset, align);
+    const end = roundUp(offset + bytes, align);
+    let status: BlockStatus | undefined;
+    const keep = (answer: BlockStatus | Ret): Ret => {
+      if (typeof answer === 'number') return Math.min(answer, -1);
+      const run = Math.min(answer.bytes - (offset - start), bytes);
+      if (!(run > 0)) return -EIO;
+      const { fileOffset } = answer;
+      status = { bytes: run, allocated: answer.allocated, zero: answer.zero };
+      if (fileOffset !== undefined) status = { ...status, fileOffset: fileOffset + offset - start };
+      return OK;
+    };
+    const ret = this.books.run('status', 0, this.books.tracked.begin(0, 0, false), false, () => {
+      const answer = this.state.blockStatus!(start, end - start);
+      return answer instanceof Promise ? answer.then(keep) : keep(answer);
+    });
+    const pick = (done: Ret): BlockStatus | Ret => (done < 0 ? done : status!);
+    return typeof ret === 'number' ? pick(ret) : ret.then(pick);
   }
 
   #inRange(offset: number, bytes: number): boolean {
-    assert(this.#quiesced === 0, 'request to a drained node');
-    if (!Number.isSafeInteger(offset) || offset < 0 || bytes < 0) return false;
-    return offset + bytes <= this.length;
+    if (!(offset >= 0 && bytes >= 0 && offset + bytes <= this.lengthNow)) return false;
+    return Number.isSafeInteger(offset);
   }
 
-  #finish(ret: MaybeRet): MaybeRet {
-    if (typeof ret === 'number') return ret;
-    this.#inFlight += 1;
-    return this.#context.track(ret).then((later) => {
-      this.#inFlight -= 1;
-      if (this.#inFlight === 0) for (const wake of this.#drained.splice(0)) wake();
-      return later;
-    });
+  #readSlowly(offset: number, qiov: IOVector): MaybeRet {
+    const bytes = qiov.size;
+    if (bytes === 0) return OK;
+    return this.books.run('rd', bytes, this.books.tracked.begin(offset, bytes, false), false, () =>
+      readShaped(this.state, offset, qiov),
+    );
   }
 
-  async #writeZeroesOut(offset: number, bytes: number, flags: number): Promise<number> {
-    for (let done = 0; done < bytes; done += ZERO_CHUNK.length) {
-      const chunk = Math.min(ZERO_CHUNK.length, bytes - done);
-      const zeroes = IOVector.of(ZERO_CHUNK.subarray(0, chunk));
-      const last = done + chunk === bytes;
-      const ret = await this.pwritev(offset + done, zeroes, last ? flags & REQ_FUA : 0);
-      if (ret < 0) return ret;
-    }
-    return OK;
+  #writeSlowly(offset: number, qiov: IOVector, flags: number, fua: boolean): MaybeRet {
+    const bytes = qiov.size;
+    if (bytes === 0) return fua ? this.flush() : OK;
+    return this.books.run('wr', bytes, this.#track(offset, bytes), fua, () =>
+      writeShaped(this.state, offset, qiov, flags),
+    );
+  }
+
+  /** Enters a write; a serialising one, over whole blocks, where it covers blocks in part. */
+  #track(offset: number, bytes: number): TrackedRequest {
+    const align = this.alignMask + 1;
+    const start = roundDown(offset, align);
+    const end = roundUp(offset + bytes, align);
+    return this.books.tracked.begin(start, end - start, end - start !== bytes);
   }
 }

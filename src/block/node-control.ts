@@ -1,0 +1,234 @@
+// The control half of a node: what it is made of, resizing, checking, drain and closing. All of it
+// may wait; `BlockNode` adds the data path.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import { assert } from '../base/assert.ts';
+import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
+import type { MaybeRet, Ret } from '../base/ret.ts';
+import type { BlockChild } from './block-child.ts';
+import type { BlockLimits, CheckResult, DriverState } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import type { BlockStats } from './block-stats.ts';
+import type { BlockParent, Quiescence } from './quiescence.ts';
+import { RequestBooks } from './request-books.ts';
+import { roundDown } from './shaping.ts';
+
+/** The largest `requestAlignment`, bytes: a partly covered block is read into a buffer of it. */
+export const MAX_REQUEST_ALIGNMENT = 1024 * 1024;
+
+/** What a node is made of. */
+export interface BlockNodeParts {
+  readonly name: string;
+  /** `driver=` */
+  readonly driver: string;
+  readonly kind: 'protocol' | 'format' | 'filter';
+  readonly context: AioContext;
+  readonly state: DriverState;
+  readonly children: readonly BlockChild[];
+  /** A driver that cannot write makes its node read-only as well. */
+  readonly readOnly: boolean;
+  /** What to do with discards; 'unmap' unless said otherwise. */
+  readonly discard?: 'ignore' | 'unmap';
+  /** The name that opens this image again, `json:` where there is no shorter one. */
+  readonly filename?: string;
+}
+
+export abstract class NodeControl implements BlockParent {
+  readonly name: string;
+  readonly driver: string;
+  readonly kind: 'protocol' | 'format' | 'filter';
+  readonly children: readonly BlockChild[];
+  readonly readOnly: boolean;
+  readonly state: DriverState;
+  readonly filename: string;
+  readonly stats: BlockStats;
+  readonly quiescence: Quiescence;
+  protected readonly context: AioContext;
+  protected readonly discardEnabled: boolean;
+  protected readonly books: RequestBooks;
+  protected readonly alignMask: number;
+  protected readonly maxTransfer: number;
+  protected readonly writeFlags: number;
+  // Copies of what the driver says, so that a request asks it one thing only. -1 after close.
+  protected lengthNow = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: BlockNodeParts) {
+    const { requestAlignment, maxTransfer, supportedWriteFlags } = parts.state.limits;
+    assert(
+      requestAlignment > 0 &&
+        requestAlignment <= MAX_REQUEST_ALIGNMENT &&
+        (requestAlignment & (requestAlignment - 1)) === 0,
+      `${parts.driver}: requestAlignment ${requestAlignment} is no power of two up to 1 MiB`,
+    );
+    this.name = parts.name;
+    this.driver = parts.driver;
+    this.kind = parts.kind;
+    this.context = parts.context;
+    this.state = parts.state;
+    this.children = parts.children;
+    this.readOnly = parts.readOnly || parts.state.pwritev === undefined;
+    this.filename = parts.filename ?? parts.name;
+    this.discardEnabled = parts.discard !== 'ignore';
+    this.alignMask = requestAlignment - 1;
+    this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
+    this.writeFlags = supportedWriteFlags;
+    this.books = new RequestBooks(this, parts.context);
+    this.stats = this.books.stats;
+    this.quiescence = this.books.quiescence;
+    this.#readLength();
+    for (const edge of this.children) edge.node.quiescence.attach(edge, this);
+  }
+
+  /** Bytes; a multiple of the request alignment. */
+  get length(): number {
+    return Math.max(this.lengthNow, 0);
+  }
+  get limits(): BlockLimits {
+    return this.state.limits;
+  }
+  get label(): string {
+    return `node '${this.name}'`;
+  }
+  /** Requests under way; while 0, nothing of this node's is outstanding. */
+  get inFlight(): number {
+    return this.quiescence.inFlight;
+  }
+  /** The last exception that the driver threw, where it should have answered. */
+  get lastBug(): string | undefined {
+    return this.books.lastBug;
+  }
+  get closed(): boolean {
+    return this.lengthNow < 0;
+  }
+
+  /** Makes durable, down to the protocols, what was written before. Flushes at a time share one. */
+  flush(): MaybeRet {
+    if (this.closed) return this.refuse(-ENOMEDIUM);
+    if (this.readOnly) return OK;
+    return this.books.flush();
+  }
+
+  /** Changes the length; new bytes read as zeroes. Runs alone on the node. */
+  async truncate(length: number): Promise<Ret> {
+    if (this.closed) return this.refuse(-ENOMEDIUM);
+    if (this.readOnly) return this.refuse(-EROFS);
+    if (!Number.isSafeInteger(length) || length < 0 || length % (this.alignMask + 1) !== 0) {
+      return this.refuse(-EINVAL);
+    }
+    if (this.state.truncate === undefined) return -ENOTSUP;
+    return this.books.run('truncate', 0, this.books.tracked.beginExclusive(), false, async () => {
+      try {
+        return await this.state.truncate!(length);
+      } finally {
+        this.childResized();
+      }
+    });
+  }
+
+  /** Checks the metadata, drained (qemu-img check). Throws BlockError. */
+  async check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    if (this.state.check === undefined) {
+      const message = `${this.label}: driver '${this.driver}' has no check`;
+      throw new BlockError('ENOTSUP', message, { node: this.name });
+    }
+    if (fix !== 'none' && this.readOnly) {
+      throw new BlockError('EROFS', `${this.label} is read-only: cannot repair`, {
+        node: this.name,
+      });
+    }
+    return this.whileDrained(async () => {
+      const result = await this.state.check!(fix);
+      this.books.writeGen += 1;
+      return result;
+    });
+  }
+
+  /**
+   * Begins a drained section: parents stop, then everything in flight ends. Afterwards only the
+   * owner of the section makes requests. Sections nest; each needs its `drainEnd`.
+   */
+  async drainBegin(): Promise<void> {
+    this.quiescence.begin();
+    await this.quiescence.settle();
+  }
+  drainEnd(): void {
+    this.quiescence.end();
+  }
+
+  /** Runs `body` while no request is in flight and none comes from above. */
+  async whileDrained<T>(body: () => Promise<T>): Promise<T> {
+    this.quiescence.begin();
+    try {
+      await this.quiescence.settle();
+      return await body();
+    } finally {
+      this.quiescence.end();
+    }
+  }
+
+  /** Ends requests in flight here, and below where nobody else has some, with -ECANCELED. */
+  cancelInFlight(): void {
+    this.state.cancelInFlight?.();
+    for (const { node } of this.children) {
+      if (node.quiescence.parents.size <= 1) node.cancelInFlight();
+    }
+  }
+
+  /**
+   * Drains, flushes, closes the driver and lets go of the children (which stay open). Idempotent.
+   * Throws BlockError, after all is closed, when the flush failed: what was written may be lost.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  parentDrainedBegin(): void {
+    this.quiescence.begin();
+  }
+  parentDrainedEnd(): void {
+    this.quiescence.end();
+  }
+  idle(): Promise<void> | undefined {
+    return this.quiescence.idle();
+  }
+  childResized(): void {
+    const before = this.lengthNow;
+    if (this.closed) return;
+    this.#readLength();
+    if (this.lengthNow === before) return;
+    for (const parent of this.quiescence.parents.values()) parent.childResized();
+  }
+
+  async #close(): Promise<void> {
+    await this.whileDrained(async () => {
+      const flushed = await this.#lastFlush();
+      this.lengthNow = -1;
+      try {
+        await this.state.close();
+      } finally {
+        for (const edge of this.children) edge.node.quiescence.detach(edge);
+      }
+      if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${this.label}`, this.name);
+    });
+  }
+
+  async #lastFlush(): Promise<Ret> {
+    try {
+      return await this.flush();
+    } catch {
+      return -EIO;
+    }
+  }
+
+  #readLength(): void {
+    this.lengthNow = roundDown(this.state.length, this.alignMask + 1);
+  }
+
+  /** Accounts for a request that goes no further. */
+  protected refuse(ret: Ret): Ret {
+    this.stats.invalidOperations += 1;
+    return this.closed ? -ENOMEDIUM : ret;
+  }
+}
