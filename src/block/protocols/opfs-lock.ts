@@ -1,0 +1,77 @@
+// The Web Lock that says "this disk is open here": a second tab learns at once that the image is in
+// use, also in browsers and states where two access handles would be allowed. A lock is held for as
+// long as a promise is pending; releasing it settles that promise.
+
+import type { AioContext } from '../../aio/aio-context.ts';
+import { BlockError } from '../block-error.ts';
+import type { OpfsLocks } from './opfs-environment.ts';
+
+/** How long another tab may take to let go, nanoseconds: a reload closes the old page slowly. */
+const WAIT_NS = 1_000_000_000;
+
+export interface OpfsLockRequest {
+  readonly locks: OpfsLocks;
+  readonly aioContext: AioContext;
+  readonly nodeName: string;
+  /** Normalised. */
+  readonly path: string;
+  readonly shared: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Takes the lock of `path` and answers what releases it (idempotent). Throws BlockError: EBUSY when
+ * someone else holds it for longer than a second, ECANCELED when `signal` aborts.
+ */
+export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void> {
+  const { aioContext, signal, path, nodeName: node } = request;
+  const giveUp = new AbortController();
+  const stop = (): void => giveUp.abort();
+  const timer = aioContext.newTimer(stop);
+  timer.mod(aioContext.now() + WAIT_NS);
+  signal?.addEventListener('abort', stop, { once: true });
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  try {
+    await new Promise<void>((granted, refused) => {
+      const options = {
+        mode: request.shared ? ('shared' as const) : ('exclusive' as const),
+        signal: giveUp.signal,
+      };
+      const hold = (): Promise<void> => {
+        granted();
+        return held;
+      };
+      request.locks.request(`diskplane:opfs:${path}`, options, hold).catch(refused);
+    });
+    return release;
+  } catch (cause) {
+    release();
+    if (signal?.aborted === true) throw canceled(path, node, signal);
+    if (giveUp.signal.aborted) throw busy(path, node, cause);
+    throw new BlockError('EACCES', `${node}: the browser refuses a lock for opfs path '${path}'`, {
+      node,
+      cause,
+    });
+  } finally {
+    timer.del();
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** EBUSY, in words that say who and what to do. */
+export function busy(path: string, node: string, cause: unknown): BlockError {
+  return new BlockError(
+    'EBUSY',
+    `${node}: opfs path '${path}' is in use: another tab, window or disk holds it. ` +
+      'Close that one, or open this one read-only where both are readers',
+    { node, cause },
+  );
+}
+
+export function canceled(path: string, node: string, signal: AbortSignal): BlockError {
+  return new BlockError('ECANCELED', `${node}: opening opfs path '${path}' was canceled`, {
+    node,
+    cause: signal.reason,
+  });
+}

@@ -1,0 +1,96 @@
+// From a path to a sync access handle: walks the directories, and keeps trying while another tab
+// lets go of the file, since a handle outlives its page for a moment (whatwg/fs#17).
+
+import type { AioContext } from '../../aio/aio-context.ts';
+import type { ErrorCode } from '../../base/ret.ts';
+import { BlockError } from '../block-error.ts';
+import type { SyncHandle } from './file-sync-handle.ts';
+import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
+import { busy, canceled } from './opfs-lock.ts';
+
+const TRIES = 20;
+const PAUSE_NS = 50_000_000;
+
+export interface OpfsOpenRequest {
+  readonly environment: OpfsEnvironment;
+  readonly aioContext: AioContext;
+  readonly nodeName: string;
+  /** Names joined by '/', none empty. */
+  readonly path: string;
+  /** Makes the file and its directories where they are missing. */
+  readonly create: boolean;
+  readonly readOnly: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The exceptions that opening throws: errno, and words for people. */
+const REASONS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  NotFoundError: ['ENOENT', "there is no such file (option 'create' makes one)"],
+  TypeMismatchError: ['EINVAL', 'a directory is where a file is meant, or the other way round'],
+  TypeError: ['EINVAL', 'the browser does not allow such a name'],
+  NotAllowedError: ['EACCES', 'the browser denies storage to this page'],
+  SecurityError: [
+    'EACCES',
+    'the browser denies storage to this page (private window, blocked data)',
+  ],
+  QuotaExceededError: ['ENOSPC', "the origin's storage is full"],
+  NotSupportedError: ['ENOTSUP', 'this browser has no synchronous access to files'],
+};
+
+/** Opens the file. The caller closes the handle. Throws BlockError. */
+export async function openOpfsHandle(request: OpfsOpenRequest): Promise<SyncHandle> {
+  const file = await findFile(request);
+  const { path, nodeName: node, signal } = request;
+  if (file.createSyncAccessHandle === undefined) {
+    throw new BlockError(
+      'ENOTSUP',
+      `${node}: opfs path '${path}' needs createSyncAccessHandle, which browsers have in ` +
+        'dedicated workers only: open the disk on an IOThread',
+      { node },
+    );
+  }
+  let mode = request.readOnly ? 'read-only' : 'readwrite';
+  for (let tried = 1; ; tried++) {
+    if (signal?.aborted === true) throw canceled(path, node, signal);
+    try {
+      return await file.createSyncAccessHandle({ mode });
+    } catch (cause) {
+      // Browsers that know no modes: the exclusive default will do, and we enforce read-only.
+      if (cause instanceof TypeError && mode === 'read-only') {
+        mode = 'readwrite';
+        continue;
+      }
+      if (nameOf(cause) !== 'NoModificationAllowedError') throw failure(request, cause);
+      if (tried === TRIES) throw busy(path, node, cause);
+    }
+    try {
+      await request.aioContext.sleep(PAUSE_NS, signal);
+    } catch {
+      throw canceled(path, node, signal!);
+    }
+  }
+}
+
+async function findFile(request: OpfsOpenRequest): Promise<OpfsFileHandle> {
+  const { create, path } = request;
+  const names = path.split('/');
+  const fileName = names.pop()!;
+  try {
+    let directory = await request.environment.root();
+    for (const name of names) directory = await directory.getDirectoryHandle(name, { create });
+    return await directory.getFileHandle(fileName, { create });
+  } catch (cause) {
+    throw failure(request, cause);
+  }
+}
+
+function failure(request: OpfsOpenRequest, cause: unknown): BlockError {
+  if (cause instanceof BlockError) return cause;
+  const [code, why] = REASONS[nameOf(cause)] ?? (['EIO', String(cause)] as const);
+  const { nodeName: node, path } = request;
+  return new BlockError(code, `${node}: cannot open opfs path '${path}': ${why}`, { node, cause });
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error || error instanceof DOMException ? error.name : '';
+}

@@ -1,0 +1,203 @@
+// The opfs driver: an image in the origin's private file system, behind a sync access handle, so
+// that reads and writes go straight between guest memory and the file. One writer per file in the
+// whole browser: a Web Lock first, then the handle.
+
+import { EIO, errorCode } from '../../base/ret.ts';
+import { BlockError } from '../block-error.ts';
+import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
+import { FileState } from './file-state.ts';
+import type { SyncHandle } from './file-sync-handle.ts';
+import { browserOpfs } from './opfs-environment.ts';
+import type { OpfsEnvironment } from './opfs-environment.ts';
+import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
+import { canceled, lockOpfsPath } from './opfs-lock.ts';
+import { openOpfsHandle } from './opfs-open.ts';
+import type { OpfsOpenRequest } from './opfs-open.ts';
+import { OptionReader } from './option-reader.ts';
+
+export interface OpfsOptions {
+  /** Names joined by '/'; directories but for the last. */
+  readonly path: string;
+  /** Makes the file, and its directories, where it is missing. */
+  readonly create: boolean;
+  /** Length of a file that is made now (or was made and never written), bytes. */
+  readonly size: number | undefined;
+}
+
+/** A 4 KiB read that takes longer goes through another process (a private window), nanoseconds. */
+const SLOW_READ_NS = 100_000;
+const PROBE_READS = 5;
+const PROBE_BYTES = 4096;
+/** Firefox pays 20 to 150 µs a call whatever its length. */
+const OPT_TRANSFER = 64 * 1024;
+const OPT_TRANSFER_SLOW = 256 * 1024;
+const MAX_SIZE = Number.MAX_SAFE_INTEGER;
+
+/** The driver over a given browser. */
+export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOptions> {
+  return {
+    name: 'opfs',
+    kind: 'protocol',
+    parseOptions,
+    open: (context, options) => openState(environment, context, options),
+    create: (context, size, raw) => createFile(environment, context, size, raw),
+  };
+}
+
+export const driver: BlockDriver<OpfsOptions> = opfsDriver(browserOpfs);
+
+function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
+  const reader = new OptionReader('opfs', raw);
+  const path = parsePath(reader);
+  const create = reader.boolean('create', false);
+  const size = reader.bytes('size', 0, MAX_SIZE);
+  if (size !== undefined && !create) throw reader.bad('size', "given together with 'create'");
+  reader.end();
+  return { path, create, size };
+}
+
+/** One spelling for one file, since the lock goes by it. */
+function parsePath(reader: OptionReader): string {
+  const names = reader.required('path').replace(/^\/+/, '').split('/');
+  if (names.some((name) => name === '' || name === '.' || name === '..')) {
+    throw reader.bad('path', "names joined by '/', none of them empty, '.' or '..'");
+  }
+  return names.join('/');
+}
+
+async function openState(
+  environment: OpfsEnvironment,
+  context: OpenContext,
+  options: OpfsOptions,
+): Promise<DriverState> {
+  const { nodeName, flags } = context;
+  if (flags.readOnly && options.create) {
+    const message = `${nodeName}: opfs path '${options.path}' cannot be created read-only`;
+    throw new BlockError('EINVAL', message, { node: nodeName });
+  }
+  const file = await take(environment, {
+    environment,
+    aioContext: context.aioContext,
+    nodeName,
+    path: options.path,
+    create: options.create,
+    readOnly: flags.readOnly,
+    signal: context.signal,
+  });
+  try {
+    const { handle } = file;
+    if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
+    const readNs = medianReadNs(handle, () => context.aioContext.now());
+    const slow = readNs > SLOW_READ_NS;
+    if (slow) {
+      context.notice(
+        `${nodeName}: storage is slow here (${Math.round(readNs / 1000)} µs for 4 KiB), as in ` +
+          'private windows, which also forget everything',
+      );
+    }
+    return new FileState({
+      nodeName,
+      handle,
+      readOnly: flags.readOnly,
+      optTransfer: slow ? OPT_TRANSFER_SLOW : OPT_TRANSFER,
+      errnoOf: errnoOfOpfs,
+      isGone: isHandleGone,
+      notice: (message) => context.notice(message),
+      facts: { path: options.path, slow, lock: file.locked ? 'web-lock' : 'handle' },
+      release: file.release,
+    });
+  } catch (cause) {
+    file.handle.close();
+    file.release();
+    throw setUpFailure(nodeName, options.path, cause);
+  }
+}
+
+/** For createImage: the file, empty but `size` long, whatever it was before. */
+async function createFile(
+  environment: OpfsEnvironment,
+  context: CreateContext,
+  size: number,
+  raw: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const reader = new OptionReader('opfs', raw);
+  const path = parsePath(reader);
+  reader.any('create');
+  reader.any('size');
+  reader.end();
+  const { aioContext, signal } = context;
+  const nodeName = 'create';
+  const request = {
+    environment,
+    aioContext,
+    nodeName,
+    path,
+    create: true,
+    readOnly: false,
+    signal,
+  };
+  const file = await take(environment, request);
+  try {
+    file.handle.truncate(0);
+    file.handle.truncate(size);
+    file.handle.flush();
+  } catch (cause) {
+    throw setUpFailure(nodeName, path, cause);
+  } finally {
+    file.handle.close();
+    file.release();
+  }
+}
+
+interface TakenFile {
+  readonly handle: SyncHandle;
+  readonly locked: boolean;
+  readonly release: () => void;
+}
+
+/** Lock, then handle; neither when either fails. */
+async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Promise<TakenFile> {
+  const { signal, path, nodeName } = request;
+  if (isAborted(signal)) throw canceled(path, nodeName, signal!);
+  const locks = environment.locks();
+  const release =
+    locks === undefined
+      ? (): void => {}
+      : await lockOpfsPath({ ...request, locks, shared: request.readOnly });
+  try {
+    const handle = await openOpfsHandle(request);
+    if (isAborted(signal)) {
+      handle.close();
+      throw canceled(path, nodeName, signal!);
+    }
+    return { handle, locked: locks !== undefined, release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/** Asked anew after each wait, which the compiler would not believe of a property. */
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
+}
+
+/** What a read costs here: the median of a few, nanoseconds. */
+function medianReadNs(handle: SyncHandle, now: () => number): number {
+  const target = new Uint8Array(PROBE_BYTES);
+  const times: number[] = [];
+  for (let i = 0; i < PROBE_READS; i++) {
+    const start = now();
+    handle.read(target, { at: 0 });
+    times.push(now() - start);
+  }
+  return times.sort((a, b) => a - b)[PROBE_READS >> 1]!;
+}
+
+function setUpFailure(node: string, path: string, cause: unknown): BlockError {
+  const code = errorCode(-(errnoOfOpfs(cause) ?? EIO));
+  return new BlockError(code, `${node}: cannot set up opfs path '${path}': ${String(cause)}`, {
+    node,
+    cause,
+  });
+}
