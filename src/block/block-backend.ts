@@ -1,0 +1,269 @@
+// The plug that a device or a façade holds into the graph (QEMU's BlockBackend). It decides what a
+// write cache means, keeps requests in order while the graph below is drained, counts, and turns a
+// driver's exception into an I/O error, so that no bug below ends the loop above.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import type { IOVector } from '../base/io-vector.ts';
+import { EIO, ENOMEDIUM, EROFS } from '../base/ret.ts';
+import type { MaybeRet, Ret } from '../base/ret.ts';
+import { BlockChild } from './block-child.ts';
+import { REQ_FUA } from './block-driver.ts';
+import type { BlockStatus } from './block-driver.ts';
+import type { BlockNode } from './block-node.ts';
+import { BlockStats } from './block-stats.ts';
+import type { RequestKind } from './block-stats.ts';
+import { LatencyHistogram } from './latency-histogram.ts';
+import type { BlockParent } from './quiescence.ts';
+import { Quiescence } from './quiescence.ts';
+
+export interface BlockBackendOptions {
+  readonly name: string;
+  readonly context: AioContext;
+  /** The medium; null for none, then requests answer -ENOMEDIUM. */
+  readonly root: BlockNode | null;
+  /** Default: as the root. */
+  readonly readOnly?: boolean;
+  /** Off: every write is durable before it completes. Default on. */
+  readonly enableWriteCache?: boolean;
+}
+
+export class BlockBackend implements BlockParent {
+  readonly name: string;
+  readonly readOnly: boolean;
+  readonly stats: BlockStats = new BlockStats();
+  readonly latency = {
+    rd: new LatencyHistogram(),
+    wr: new LatencyHistogram(),
+    flush: new LatencyHistogram(),
+  } as const;
+  /** Off: every write is durable before it completes (CONFIG_WCE, `cache=writethrough`). */
+  enableWriteCache: boolean;
+  /** The message of the last exception from below, where there was one. */
+  lastBug: string | undefined;
+  readonly #context: AioContext;
+  readonly #quiescence: Quiescence;
+  readonly #resizeListeners = new Set<() => void>();
+  #edge: BlockChild | null = null;
+  #root: BlockNode | null = null;
+  #gated = 0;
+  // Requests that came while drained, in order.
+  #waiting: (() => void)[] = [];
+
+  constructor(options: BlockBackendOptions) {
+    this.name = options.name;
+    this.#context = options.context;
+    this.enableWriteCache = options.enableWriteCache ?? true;
+    this.#quiescence = new Quiescence(
+      () => (this.#gated += 1),
+      () => this.#open(),
+    );
+    this.readOnly = options.readOnly ?? options.root?.readOnly ?? true;
+    if (options.root !== null) this.insert(options.root);
+  }
+
+  get label(): string {
+    return `backend '${this.name}'`;
+  }
+  get root(): BlockNode | null {
+    return this.#root;
+  }
+  /** Bytes; 0 without a medium. */
+  get length(): number {
+    return this.#root?.length ?? 0;
+  }
+  /** Requests under way; those that wait for the end of a drained section do not count. */
+  get inFlight(): number {
+    return this.#quiescence.inFlight;
+  }
+
+  /** Puts a medium in where there is none. */
+  insert(root: BlockNode): void {
+    this.remove();
+    this.#root = root;
+    this.#edge = new BlockChild('root', root, !this.readOnly && !root.readOnly);
+    root.quiescence.attach(this.#edge, this);
+    this.childResized();
+  }
+
+  /** Takes the medium out and answers it; the caller drained before. */
+  remove(): BlockNode | null {
+    const root = this.#root;
+    if (root !== null) root.quiescence.detach(this.#edge!);
+    this.#root = null;
+    this.#edge = null;
+    return root;
+  }
+
+  preadv(offset: number, qiov: IOVector, flags = 0): MaybeRet {
+    if (this.#gated !== 0 || this.#root === null) {
+      return this.#wait(() => this.preadv(offset, qiov, flags));
+    }
+    try {
+      const ret = this.#root.preadv(offset, qiov, flags);
+      if (typeof ret !== 'number') return this.#later('rd', qiov.size, ret);
+      const { stats } = this;
+      stats.answeredSync += 1;
+      stats.rdOperations += 1;
+      if (ret < 0) stats.failedRdOperations += 1;
+      else stats.rdBytes += qiov.size;
+      return ret;
+    } catch (error) {
+      return this.#bug('rd', error);
+    }
+  }
+
+  pwritev(offset: number, qiov: IOVector, flags = 0): MaybeRet {
+    if (this.#gated !== 0 || this.#root === null) {
+      return this.#wait(() => this.pwritev(offset, qiov, flags));
+    }
+    if (this.readOnly) return -EROFS;
+    try {
+      const ret = this.#root.pwritev(offset, qiov, this.enableWriteCache ? flags : flags | REQ_FUA);
+      if (typeof ret !== 'number') return this.#later('wr', qiov.size, ret);
+      const { stats } = this;
+      stats.answeredSync += 1;
+      stats.wrOperations += 1;
+      if (ret < 0) stats.failedWrOperations += 1;
+      else stats.wrBytes += qiov.size;
+      return ret;
+    } catch (error) {
+      return this.#bug('wr', error);
+    }
+  }
+
+  pwriteZeroes(offset: number, bytes: number, flags = 0): MaybeRet {
+    const all = this.enableWriteCache ? flags : flags | REQ_FUA;
+    return this.#submit('zero', bytes, (root) => root.pwriteZeroes(offset, bytes, all));
+  }
+
+  pdiscard(offset: number, bytes: number): MaybeRet {
+    return this.#submit('unmap', bytes, (root) => root.pdiscard(offset, bytes));
+  }
+
+  /** Makes durable what was written before this call. */
+  flush(): MaybeRet {
+    return this.#submit('flush', 0, (root) => root.flush());
+  }
+
+  /** For tools; not counted. A number is a negated errno. */
+  async blockStatus(offset: number, bytes: number): Promise<BlockStatus | Ret> {
+    await this.#gate();
+    return this.#root === null ? -ENOMEDIUM : this.#root.blockStatus(offset, bytes);
+  }
+
+  /** Resizes the medium; listeners hear of it. */
+  async truncate(length: number): Promise<Ret> {
+    await this.#gate();
+    if (this.#root === null) return -ENOMEDIUM;
+    return this.readOnly ? -EROFS : this.#root.truncate(length);
+  }
+
+  /** Resolves when nothing of this backend's is in flight. Requests made meanwhile wait. */
+  drain(): Promise<void> {
+    return this.whileDrained(async () => {});
+  }
+
+  /**
+   * Runs `body` while nothing is in flight on the root and what is above it. Requests made meanwhile
+   * wait and then go on in their order.
+   */
+  async whileDrained<T>(body: () => Promise<T>): Promise<T> {
+    this.#quiescence.begin();
+    try {
+      await this.#quiescence.settle();
+      return await (this.#root === null ? body() : this.#root.whileDrained(body));
+    } finally {
+      this.#quiescence.end();
+    }
+  }
+
+  /** Makes requests in flight end soon, with -ECANCELED, where drivers can. */
+  cancelInFlight(): void {
+    this.#root?.cancelInFlight();
+  }
+
+  /** Calls back whenever the length is another. */
+  onResize(listener: () => void): void {
+    this.#resizeListeners.add(listener);
+  }
+  offResize(listener: () => void): void {
+    this.#resizeListeners.delete(listener);
+  }
+
+  /** Notes an exception that a driver or a device let out; answers -EIO. */
+  reportBug(error: unknown): Ret {
+    this.lastBug = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return -EIO;
+  }
+
+  parentDrainedBegin(): void {
+    this.#quiescence.begin();
+  }
+  parentDrainedEnd(): void {
+    this.#quiescence.end();
+  }
+  idle(): Promise<void> | undefined {
+    return this.#quiescence.idle();
+  }
+  childResized(): void {
+    for (const listener of this.#resizeListeners) listener();
+  }
+
+  #submit(kind: RequestKind, bytes: number, request: (root: BlockNode) => MaybeRet): MaybeRet {
+    if (this.#gated !== 0 || this.#root === null) {
+      return this.#wait(() => this.#submit(kind, bytes, request));
+    }
+    if (this.readOnly && kind !== 'flush') return -EROFS;
+    try {
+      const ret = request(this.#root);
+      if (typeof ret !== 'number') return this.#later(kind, bytes, ret);
+      this.stats.answeredSync += 1;
+      this.stats.account(kind, bytes, ret >= 0);
+      return ret;
+    } catch (error) {
+      return this.#bug(kind, error);
+    }
+  }
+
+  async #later(kind: RequestKind, bytes: number, promise: Promise<Ret>): Promise<Ret> {
+    const start = this.#context.now();
+    this.stats.promises += 1;
+    this.stats.inFlight += 1;
+    this.#quiescence.enter();
+    let ret: Ret;
+    try {
+      ret = await promise;
+    } catch (error) {
+      ret = this.reportBug(error);
+    }
+    const took = this.#context.now() - start;
+    const direction = kind === 'rd' ? 'rd' : kind === 'flush' ? 'flush' : 'wr';
+    this.latency[direction].add(took);
+    this.stats.account(kind, bytes, ret >= 0);
+    this.stats.inFlight -= 1;
+    this.#quiescence.leave();
+    return ret;
+  }
+
+  #bug(kind: RequestKind, error: unknown): Ret {
+    this.stats.account(kind, 0, false);
+    return this.reportBug(error);
+  }
+
+  /** A request that cannot go down now. */
+  #wait(request: () => MaybeRet): MaybeRet {
+    if (this.#gated === 0) return -ENOMEDIUM;
+    return new Promise<Ret>((resolve) => this.#waiting.push(() => resolve(request())));
+  }
+
+  #gate(): Promise<void> {
+    if (this.#gated === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** The last drained section ended: lets go, in order, what waited. */
+  #open(): void {
+    this.#gated -= 1;
+    for (const resume of this.#waiting.splice(0)) resume();
+  }
+}
