@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ImageServer, startImageServer } from './server/image-server.ts';
 import { ensureBrowser, findBrowser } from './setup/browser.mjs';
+import { guestExists, guestFolder } from './setup/guest-folder.mjs';
 
 const root: string = fileURLToPath(new URL('..', import.meta.url))
   .replaceAll('\\', '/')
@@ -79,6 +80,11 @@ export interface Fixtures {
   images: ImageServer;
   /** Where the built workbench is; `baseURL` is the dev server. */
   previewURL: string;
+  /**
+   * The folder with the guest's files (`npm run guest`), which the servers serve below `/guest/`. Where
+   * it could not be built, a test that asks for it fails under CI, and is skipped elsewhere.
+   */
+  guest: string;
   /** The dev server's URL for a file of this checkout, such as `src/index.ts` or a page of `e2e/`. */
   sourceURL: (path: string) => string;
   /** Uncaught errors of the pages of `context`; a test ends in failure where one is left in here. */
@@ -113,6 +119,12 @@ export const test = base.extend<Fixtures>({
   },
   previewURL: async ({}, use) => {
     await use(`http://127.0.0.1:${process.env['DISKPLANE_PREVIEW_PORT']}`);
+  },
+  guest: async ({}, use, testInfo) => {
+    const exists = guestExists();
+    if (!exists && process.env['CI']) throw new Error('the guest was not built: npm run guest');
+    testInfo.skip(!exists, 'the guest was not built: npm run guest');
+    await use(guestFolder());
   },
   sourceURL: async ({ baseURL }, use) => {
     await use((path) => `${baseURL}/@fs/${root}${path}`);

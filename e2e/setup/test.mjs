@@ -34,7 +34,7 @@ async function testAll() {
     await ensureWasm();
     await ensureTools();
     browser = await ensureBrowser();
-    await ensureGuest();
+    await guestUnlessUnavailable();
   });
   await stage('types', () => runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']));
   await stage('lint', async () => {
@@ -47,6 +47,16 @@ async function testAll() {
     await runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']);
   });
   await stage('end-to-end tests', () => endToEndTests(browser));
+}
+
+/** Tests that boot the guest fail without it under CI; elsewhere they say that they were skipped. */
+async function guestUnlessUnavailable() {
+  try {
+    await ensureGuest();
+  } catch (error) {
+    if (process.env['CI'] || !(error instanceof SetupError)) throw error;
+    say(`guest: NOT THERE, tests that boot it will be skipped: ${error.message}`);
+  }
 }
 
 async function unitTests() {
