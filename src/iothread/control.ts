@@ -1,5 +1,6 @@
 // What the page asks of an IOThread, in QMP's words. Comlink carries it; data never goes this way.
 
+import type { LoopCounters } from '../aio/worker-context.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
@@ -35,6 +36,25 @@ export interface BlockNodeStats {
   readonly promises: number;
   /** Counts of the driver's own: cache hits, host calls, retries … */
   readonly counters: Readonly<Record<string, number>>;
+}
+
+/** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */
+export interface IOThreadStats {
+  readonly loop: LoopCounters;
+  readonly devices: readonly DeviceStats[];
+}
+
+/** Running counts of a device, all queues together, since its driver last started it. */
+export interface DeviceStats {
+  readonly id: string;
+  readonly requests: number;
+  /** Requests answered with a number, at once. */
+  readonly answeredSync: number;
+  /** Pops that found something. */
+  readonly batches: number;
+  readonly interrupts: number;
+  /** Views of guest memory that had to be made. */
+  readonly viewsMade: number;
 }
 
 /** How a virtio-blk device is added. */
@@ -122,6 +142,7 @@ export interface IOThreadControl {
   queryBlockstats(): Promise<readonly BlockNodeStats[]>;
   /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
+  queryIothread(): Promise<IOThreadStats>;
   setPollMax(ns: number): Promise<void>;
   /** Flushes and closes everything. The worker may be terminated afterwards. */
   quit(): Promise<void>;

@@ -8,6 +8,8 @@ import type { DeviceChannel } from '../virtio/device-channel.ts';
 export class DeviceHandle {
   readonly id: string;
   readonly channel: DeviceChannel;
+  /** What the IOThread sleeps on; a guest on a thread of its own rings it there. Shared. */
+  readonly doorbell: Int32Array;
   readonly #notifiers: EventNotifier[] = [];
   readonly #remove: () => Promise<void>;
   readonly #how: number;
@@ -24,6 +26,7 @@ export class DeviceHandle {
   ) {
     this.id = id;
     this.channel = channel;
+    this.doorbell = doorbell;
     this.#remove = remove;
     this.#how = typeof Atomics.waitAsync === 'function' ? WAIT_ATOMICS : WAIT_MESSAGE;
     for (let q = 0; q < channel.numQueues; q++) {

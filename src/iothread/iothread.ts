@@ -17,6 +17,7 @@ import type {
   DeviceOptions,
   IOThreadControl,
   IOThreadEvent,
+  IOThreadStats,
   WorkerMessage,
 } from './control.ts';
 import { DeviceHandle } from './device-handle.ts';
@@ -111,6 +112,9 @@ export class IOThread {
   }
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
     return this.#call(() => this.#control.readNode(nodeName, offset, bytes));
+  }
+  queryIothread(): Promise<IOThreadStats> {
+    return this.#call(() => this.#control.queryIothread());
   }
   setPollMax(ns: number): Promise<void> {
     return this.#call(() => this.#control.setPollMax(ns));

@@ -95,6 +95,25 @@ export class VirtioBlk {
   get queues(): readonly (RequestQueue | undefined)[] {
     return this.#queues;
   }
+  /** Counts of all queues together, since the driver last started the device. */
+  stats(): {
+    id: string;
+    requests: number;
+    answeredSync: number;
+    batches: number;
+    interrupts: number;
+    viewsMade: number;
+  } {
+    const sum = { requests: 0, answeredSync: 0, batches: 0, interrupts: 0 };
+    for (const queue of this.#queues) {
+      if (queue === undefined) continue;
+      sum.requests += queue.counters.requests;
+      sum.answeredSync += queue.counters.answeredSync;
+      sum.batches += queue.counters.batches;
+      sum.interrupts += queue.counters.interrupts;
+    }
+    return { id: this.id, ...sum, viewsMade: this.#region.viewsMade };
+  }
   get writeCache(): boolean {
     return this.channel.writeCache;
   }
