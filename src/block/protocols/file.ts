@@ -8,7 +8,7 @@ import { BlockError } from '../block-error.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
 import { FileHandle, errnoOfNode, isDescriptorGone } from './file-handle.ts';
 import { FileState } from './file-state.ts';
-import { OptionReader } from './option-reader.ts';
+import { OptionReader } from '../option-reader.ts';
 
 export interface FileOptions {
   readonly filename: string;
@@ -31,15 +31,16 @@ export const driver: BlockDriver<FileOptions> = {
 function parseOptions(raw: Readonly<Record<string, unknown>>): FileOptions {
   const reader = new OptionReader('file', raw);
   const filename = parseName(reader);
-  const create = reader.boolean('create', false);
-  const size = reader.bytes('size', 0, Number.MAX_SAFE_INTEGER);
+  const create = reader.boolean('create') ?? false;
+  const size = reader.size('size');
   if (size !== undefined && !create) throw reader.bad('size', "given together with 'create'");
   reader.end();
   return { filename, create, size };
 }
 
 function parseName(reader: OptionReader): string {
-  const filename = reader.required('filename');
+  const filename = reader.string('filename');
+  if (filename === undefined) throw reader.bad('filename', 'given');
   if (filename.includes('\0')) throw reader.bad('filename', 'a name without NUL');
   return filename;
 }

@@ -1,6 +1,6 @@
 // The options of the http driver: what may be said, its limits and defaults.
 
-import { OptionReader } from './option-reader.ts';
+import { OptionReader } from '../option-reader.ts';
 
 export interface HttpOptions {
   /** Absolute, http or https, without user name. */
@@ -21,7 +21,7 @@ export interface HttpOptions {
 
 /** A request is at most this long, bytes (one chunk where that is longer). */
 export const MAX_HTTP_REQUEST = 1024 * 1024;
-const CREDENTIALS: readonly unknown[] = ['omit', 'same-origin', 'include'];
+const CREDENTIALS = ['omit', 'same-origin', 'include'] as const;
 /** Header fields that decide what an answer means: ours alone. */
 const OURS = /^(range|if-.*|accept-encoding|cache-control|pragma)$/i;
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -31,29 +31,30 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 export function parseHttpOptions(raw: Readonly<Record<string, unknown>>): HttpOptions {
   const reader = new OptionReader('http', raw);
   const url = parseUrl(reader);
-  const chunkSize = reader.bytes('chunk-size', 4096, 4 * MAX_HTTP_REQUEST) ?? 64 * 1024;
+  const chunkSize = reader.size('chunk-size', 4096, 4 * MAX_HTTP_REQUEST) ?? 64 * 1024;
   if (!Number.isInteger(Math.log2(chunkSize))) throw reader.bad('chunk-size', 'a power of two');
-  const cacheSize = reader.bytes('cache-size', 0, 2 ** 32) ?? 32 * 1024 * 1024;
+  const cacheSize = reader.size('cache-size', 0, 2 ** 32) ?? 32 * 1024 * 1024;
   if (cacheSize < 4 * chunkSize)
     throw reader.bad('cache-size', `at least 4 chunks of ${chunkSize}`);
-  const readahead = reader.bytes('readahead', 0, 2 ** 30) ?? 256 * 1024;
+  const readahead = reader.size('readahead', 0, 2 ** 30) ?? 256 * 1024;
   const options: HttpOptions = {
     url,
     chunkSize,
     cacheSize,
     // More would push out what a guest is about to read.
     readahead: Math.min(readahead, cacheSize / 4),
-    timeout: reader.number('timeout', 10, 0.001, 10000),
-    maxConnections: Math.floor(reader.number('max-connections', 6, 1, 64)),
+    timeout: parseNumber(reader, 'timeout', 10, 0.001, 10000),
+    maxConnections: Math.floor(parseNumber(reader, 'max-connections', 6, 1, 64)),
     headers: parseHeaders(reader),
-    credentials: parseCredentials(reader),
+    credentials: reader.choice('credentials', CREDENTIALS) ?? 'same-origin',
   };
   reader.end();
   return options;
 }
 
 function parseUrl(reader: OptionReader): string {
-  const text = reader.required('url');
+  const text = reader.string('url');
+  if (text === undefined) throw reader.bad('url', 'given');
   let url: URL;
   try {
     url = new URL(text);
@@ -86,9 +87,16 @@ function parseHeaders(reader: OptionReader): Record<string, string> {
   return headers;
 }
 
-function parseCredentials(reader: OptionReader): RequestCredentials {
-  const value = reader.any('credentials');
-  if (value === undefined) return 'same-origin';
-  if (CREDENTIALS.includes(value)) return value as RequestCredentials;
-  throw reader.bad('credentials', "'omit', 'same-origin' or 'include'");
+/** A number, also as text, perhaps with a fraction. */
+function parseNumber(
+  reader: OptionReader,
+  key: string,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  const value = reader.any(key) ?? fallback;
+  const number = typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  if (typeof number === 'number' && number >= min && number <= max) return number;
+  throw reader.bad(key, `a number from ${min} to ${max}`);
 }

@@ -59,7 +59,7 @@ export async function fetchRange(
     if (cause instanceof HttpFault) throw cause;
     if (signal.aborted) throw new HttpFault('canceled', 'canceled', { code: 'ECANCELED', cause });
     if (abort.signal.aborted) {
-      const seconds = limitNs / 1e9;
+      const seconds = Math.round(limitNs / 1e6) / 1e3;
       const message = `no complete answer within ${seconds} s`;
       throw new HttpFault('retry', message, { code: 'ETIMEDOUT', cause });
     }

@@ -87,7 +87,7 @@ describe('http', () => {
       // prettier-ignore
       const state = await open({ readahead: 0 });
       const targets = Array.from({ length: count }, () => new Uint8Array(4096));
-      const rets = targets.map((target, i) => state.preadv(i * 4096, IOVector.of(target), 0));
+      const rets = targets.map(async (target, i) => state.preadv(i * 4096, IOVector.of(target), 0));
       expect(await Promise.all(rets)).toEqual(targets.map(() => OK));
       targets.forEach((target, i) => expectImage(target, i * 4096));
       expect(server.stats.requests, `${count} reads`).toBe(requests);
@@ -187,7 +187,7 @@ describe('http', () => {
     const state = await open({ readahead: 0 });
     server.setFault('/a.img', { kind: 'hang' });
     const target = new Uint8Array(4096);
-    const rets = [0, 1, 2, 3, 4, 5, 6, 7].map((i) =>
+    const rets = [0, 1, 2, 3, 4, 5, 6, 7].map(async (i) =>
       state.preadv(i * 512 * K, IOVector.of(target), 0),
     );
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -13,7 +13,7 @@ import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
 import { openOpfsHandle } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
-import { OptionReader } from './option-reader.ts';
+import { OptionReader } from '../option-reader.ts';
 
 export interface OpfsOptions {
   /** Names joined by '/'; directories but for the last. */
@@ -31,7 +31,6 @@ const PROBE_BYTES = 4096;
 /** Firefox pays 20 to 150 µs a call whatever its length. */
 const OPT_TRANSFER = 64 * 1024;
 const OPT_TRANSFER_SLOW = 256 * 1024;
-const MAX_SIZE = Number.MAX_SAFE_INTEGER;
 
 /** The driver over a given browser. */
 export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOptions> {
@@ -49,8 +48,8 @@ export const driver: BlockDriver<OpfsOptions> = opfsDriver(browserOpfs);
 function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
   const reader = new OptionReader('opfs', raw);
   const path = parsePath(reader);
-  const create = reader.boolean('create', false);
-  const size = reader.bytes('size', 0, MAX_SIZE);
+  const create = reader.boolean('create') ?? false;
+  const size = reader.size('size');
   if (size !== undefined && !create) throw reader.bad('size', "given together with 'create'");
   reader.end();
   return { path, create, size };
@@ -58,7 +57,9 @@ function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
 
 /** One spelling for one file, since the lock goes by it. */
 function parsePath(reader: OptionReader): string {
-  const names = reader.required('path').replace(/^\/+/, '').split('/');
+  const path = reader.string('path');
+  if (path === undefined) throw reader.bad('path', 'given');
+  const names = path.replace(/^\/+/, '').split('/');
   if (names.some((name) => name === '' || name === '.' || name === '..')) {
     throw reader.bad('path', "names joined by '/', none of them empty, '.' or '..'");
   }
