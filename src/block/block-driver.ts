@@ -107,8 +107,18 @@ export interface DriverState {
   close(): Promise<void>;
 }
 
+/** How much of an image's start `probe` sees, bytes. */
+export const PROBE_BYTES = 512;
+
+/** The name of the format, other than raw, that `head` looks like; undefined for none. */
+export type HeadGuard = (head: Uint8Array) => string | undefined;
+
 /** How an image is opened. */
 export interface OpenFlags {
+  /**
+   * Turns true when the `file` child turns out to be read-only and nobody asked for more: look at
+   * it after `openChild`.
+   */
   readonly readOnly: boolean;
 }
 
@@ -119,6 +129,8 @@ export interface OpenContext {
   readonly flags: OpenFlags;
   /** Aborts a slow open. Requests later do not look at it. */
   readonly signal: AbortSignal | undefined;
+  /** Set where the format was guessed: what a guest's new head would be taken for. */
+  readonly headGuard?: HeadGuard | undefined;
   /** Tells people something worth knowing that is no failure (a fallback, a repair). */
   notice(message: string): void;
   /**

@@ -1,7 +1,7 @@
 // How long requests took, in powers of two (query-blockstats' latency histograms). Only requests
 // that took a promise are timed: the clock costs more than an answer at once.
 
-/** Bucket 0: answered at once or below 1 µs; bucket i: below 2^i µs; the last: all above. */
+/** Bucket 0: up to 1 µs; bucket i: up to 2^i µs; the last: all above. */
 export const LATENCY_BUCKETS = 32;
 
 export class LatencyHistogram {
@@ -13,10 +13,8 @@ export class LatencyHistogram {
     this.counts[bucket]! += 1;
   }
 
-  /** A copy; `sync` requests that were answered at once are put in bucket 0. */
-  snapshot(sync: number): number[] {
-    const copy = [...this.counts];
-    copy[0]! += sync;
-    return copy;
+  /** A copy. Those answered at once are not in it: their number is `BlockStats.answeredSync`. */
+  snapshot(): number[] {
+    return [...this.counts];
   }
 }

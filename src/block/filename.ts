@@ -1,0 +1,128 @@
+// Names for images, as QEMU has them: `https://…`, `opfs:dir/a.qcow2`, `json:{…}`, or a plain path.
+// A name becomes options; options of a protocol become a name again; a name stored in an image is
+// looked up beside that image.
+
+import { isOptionTree } from '../base/options.ts';
+import type { OptionTree } from '../base/options.ts';
+import { BlockError } from './block-error.ts';
+import { isRegistered } from './registry.ts';
+
+const MAX_JSON = 1024 * 1024;
+
+/** Options for `name`: a protocol's, or anything for `json:`. Throws BlockError('EINVAL'). */
+export function parseFilename(name: string): OptionTree {
+  if (name.startsWith('json:')) return parseJson(name);
+  const prefix = protocolOf(name);
+  switch (prefix) {
+    case 'http':
+    case 'https':
+      return { driver: 'http', url: name };
+    case 'opfs':
+      return { driver: 'opfs', path: name.slice('opfs:'.length) };
+    case 'null-co':
+      return { driver: 'null-co' };
+    case 'memory': {
+      const size = name.slice('memory:'.length);
+      return size === '' ? { driver: 'memory' } : { driver: 'memory', size };
+    }
+    case 'file':
+      return plainPath(name.slice('file:'.length));
+    case undefined:
+      return plainPath(name);
+    default:
+      throw new BlockError('EINVAL', `unknown protocol '${prefix}' in '${shown(name)}'`);
+  }
+}
+
+/** The name that opens a protocol node again; `json:` where its options have no shorter one. */
+export function filenameOf(driver: string, options: OptionTree): string {
+  const { url, path, filename } = options;
+  const rest = Object.keys(options).filter((key) => !['url', 'path', 'filename'].includes(key));
+  // `create` and `size` say how to make a file, not which.
+  const plain = rest.every((key) => key === 'create' || (key === 'size' && driver === 'opfs'));
+  if (plain && driver === 'http' && typeof url === 'string') return normalUrl(url);
+  if (plain && driver === 'opfs' && typeof path === 'string') return `opfs:${normalPath(path)}`;
+  if (plain && driver === 'file' && typeof filename === 'string') return filename;
+  return `json:${JSON.stringify({ driver, ...options })}`;
+}
+
+/** The place a protocol's options name: its URL or path; undefined where it has none. */
+export function placeOf(options: OptionTree): string | undefined {
+  const { driver, url, path, filename } = options;
+  if (driver === 'http' && typeof url === 'string') return normalUrl(url);
+  if (driver === 'opfs' && typeof path === 'string') return normalPath(path);
+  if (driver === 'file' && typeof filename === 'string') return normalPath(filename);
+  return undefined;
+}
+
+/**
+ * `name`, as stored in the image `base`, as a name of its own: with a protocol or absolute it stays;
+ * else it is looked up in the directory of `base`. Throws BlockError('EINVAL').
+ */
+export function resolveFilename(base: string, name: string): string {
+  if (name.startsWith('json:') || protocolOf(name) !== undefined || name.startsWith('/')) {
+    return name;
+  }
+  const relative = name;
+  if (base.startsWith('json:')) {
+    const message = `cannot tell where '${shown(name)}' is: the image naming it has no directory`;
+    throw new BlockError('EINVAL', message);
+  }
+  if (protocolOf(base)?.startsWith('http') === true) return new URL(relative, base).href;
+  const slash = base.lastIndexOf('/');
+  const colon = base.startsWith('opfs:') ? 'opfs:'.length : 0;
+  const directory = slash < colon ? base.slice(0, colon) : base.slice(0, slash + 1);
+  return directory.slice(0, colon) + normalPath(directory.slice(colon) + relative);
+}
+
+/** What stands before the first ':', unless a '/' comes first. */
+function protocolOf(name: string): string | undefined {
+  const at = name.search(/[:/]/);
+  return at >= 0 && name[at] === ':' ? name.slice(0, at) : undefined;
+}
+
+function plainPath(path: string): OptionTree {
+  if (isRegistered('file')) return { driver: 'file', filename: path };
+  throw new BlockError(
+    'EINVAL',
+    `'${shown(path)}' names a local file, which there are none of here; ` +
+      `say where it is: 'https://…', 'opfs:…' or options with a driver`,
+  );
+}
+
+function parseJson(name: string): OptionTree {
+  const text = name.slice('json:'.length);
+  if (text.length > MAX_JSON) throw new BlockError('EINVAL', `json: name above ${MAX_JSON} bytes`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new BlockError('EINVAL', `'${shown(name)}' is not JSON: ${String(cause)}`, { cause });
+  }
+  if (isOptionTree(value)) return value;
+  throw new BlockError('EINVAL', `'${shown(name)}' must hold an object of options`);
+}
+
+function normalUrl(url: string): string {
+  try {
+    return new URL(url).href;
+  } catch {
+    return url;
+  }
+}
+
+/** Without `.`, `..` and empty parts, as far as they can be resolved. */
+function normalPath(path: string): string {
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part === '..' && parts.length > 0 && parts.at(-1) !== '..') parts.pop();
+    else parts.push(part);
+  }
+  return (path.startsWith('/') ? '/' : '') + parts.join('/');
+}
+
+/** Short enough for a message. */
+function shown(name: string): string {
+  return name.length > 120 ? `${name.slice(0, 120)}…` : name;
+}

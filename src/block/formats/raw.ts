@@ -1,0 +1,136 @@
+// The bytes of the file as they are, or a window on them (`offset`, `size`). Where the format was
+// guessed, the first 512 bytes may not be made to look like another format: the guest could
+// otherwise have the next open take its data for an image that names files of the host.
+
+import { IOVector } from '../../base/io-vector.ts';
+import { EFBIG, EPERM, OK, andThen } from '../../base/ret.ts';
+import type { MaybeRet, Ret } from '../../base/ret.ts';
+import type { BlockChild } from '../block-child.ts';
+import type {
+  BlockDriver,
+  BlockLimits,
+  BlockStatus,
+  DriverState,
+  HeadGuard,
+} from '../block-driver.ts';
+import {
+  ANY_RANGE,
+  PROBE_BYTES,
+  REQ_FUA,
+  REQ_MAY_UNMAP,
+  REQ_NO_FALLBACK,
+} from '../block-driver.ts';
+import { BlockError } from '../block-error.ts';
+import { OptionReader } from '../option-reader.ts';
+
+export interface RawOptions {
+  readonly file: unknown;
+  /** Where the image starts in the file, bytes. */
+  readonly offset: number;
+  /** Length of the image, bytes; all the rest of the file when undefined. */
+  readonly size: number | undefined;
+}
+
+class RawState implements DriverState {
+  readonly limits: BlockLimits;
+  readonly #file: BlockChild;
+  readonly #offset: number;
+  readonly #size: number | undefined;
+  readonly #guard: HeadGuard | undefined;
+
+  constructor(file: BlockChild, options: RawOptions, guard: HeadGuard | undefined) {
+    this.#file = file;
+    this.#offset = options.offset;
+    this.#size = options.size;
+    this.#guard = guard;
+    // The child aligns, splits and emulates by itself, so anything may be passed on.
+    this.limits = {
+      ...ANY_RANGE,
+      optTransfer: file.limits.optTransfer,
+      supportedWriteFlags: REQ_FUA,
+      supportedZeroFlags: REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    };
+  }
+
+  get length(): number {
+    return this.#size ?? Math.max(this.#file.length - this.#offset, 0);
+  }
+
+  preadv(offset: number, qiov: IOVector): MaybeRet {
+    return this.#file.preadv(this.#offset + offset, qiov, 0);
+  }
+
+  pwritev(offset: number, qiov: IOVector, flags: number): MaybeRet {
+    if (offset < PROBE_BYTES && this.#guard !== undefined) {
+      return this.#writeHead(this.#guard, offset, qiov, flags);
+    }
+    return this.#file.pwritev(this.#offset + offset, qiov, flags);
+  }
+
+  pwriteZeroes(offset: number, bytes: number, flags: number): MaybeRet {
+    return this.#file.pwriteZeroes(this.#offset + offset, bytes, flags);
+  }
+
+  pdiscard(offset: number, bytes: number): MaybeRet {
+    return this.#file.pdiscard(this.#offset + offset, bytes);
+  }
+
+  blockStatus(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret> {
+    const at = this.#offset + offset;
+    const mapped = (status: BlockStatus | Ret): BlockStatus | Ret =>
+      typeof status === 'number' ? status : { ...status, allocated: true, fileOffset: at };
+    const status = this.#file.blockStatus(at, bytes);
+    return status instanceof Promise ? status.then(mapped) : mapped(status);
+  }
+
+  async truncate(length: number): Promise<Ret> {
+    // A window has the size it was given.
+    if (this.#size !== undefined) return length === this.#size ? OK : -EFBIG;
+    return this.#file.truncate(this.#offset + length);
+  }
+
+  async close(): Promise<void> {}
+
+  /** Refuses a head that another format's `probe` would take for its own. */
+  #writeHead(guard: HeadGuard, offset: number, qiov: IOVector, flags: number): MaybeRet {
+    const head = new Uint8Array(Math.min(PROBE_BYTES, this.length));
+    const bytes = Math.min(qiov.size, head.length - offset);
+    const old = bytes === head.length ? OK : this.#file.preadv(this.#offset, IOVector.of(head), 0);
+    return andThen(old, () => {
+      qiov.copyTo(head, offset, 0, bytes);
+      if (guard(head) !== undefined) return -EPERM;
+      return this.#file.pwritev(this.#offset + offset, qiov, flags);
+    });
+  }
+}
+
+export const driver: BlockDriver<RawOptions> = {
+  name: 'raw',
+  kind: 'format',
+  parseOptions(raw) {
+    const reader = new OptionReader('raw', raw);
+    const file = reader.any('file');
+    const offset = reader.size('offset') ?? 0;
+    const size = reader.size('size');
+    reader.end();
+    return { file, offset, size };
+  },
+  /** Anything may be raw; every other format is likelier. */
+  probe: () => 1,
+  async open(context, options) {
+    const file = await context.openChild('file', options.file);
+    const { offset, size } = options;
+    if (offset > file.length || (size !== undefined && offset + size > file.length)) {
+      const message =
+        `raw: offset ${offset} and size ${size ?? 0} lie outside the file of ` +
+        `${file.length} bytes`;
+      throw new BlockError('EINVAL', message, { node: context.nodeName });
+    }
+    return new RawState(file, options, context.headGuard);
+  },
+  async create(context, size, raw) {
+    new OptionReader('raw', raw).end();
+    const ret = await context.file!.truncate(size);
+    if (ret < 0) throw BlockError.fromRet(ret, `raw: cannot make the file ${size} bytes long`);
+  },
+};

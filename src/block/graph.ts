@@ -1,0 +1,204 @@
+// All nodes and backends of one AioContext, by name: who uses whom, who may write, what is closed
+// when. A node lives while somebody above it, or the one who added it (`blockdevAdd`), wants it.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import { BlockBackend } from './block-backend.ts';
+import type { BlockChild, ChildRole } from './block-child.ts';
+import { BlockError } from './block-error.ts';
+import type { BlockNode } from './block-node.ts';
+import { backendInfo, nodeInfo, nodeStats } from './query.ts';
+import type { BlockBackendInfo, BlockNodeInfo, BlockNodeStats } from './query.ts';
+
+/** How a backend is made; see `BlockBackendOptions`. */
+export interface BackendRequest {
+  readonly name: string;
+  readonly nodeName: string;
+  readonly readOnly?: boolean;
+  readonly enableWriteCache?: boolean;
+}
+
+const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
+
+export class BlockGraph {
+  readonly context: AioContext;
+  readonly #nodes = new Map<string, BlockNode>();
+  readonly #backends = new Map<string, BlockBackend>();
+  // Wanted by whoever added them, not only by a parent.
+  readonly #owned = new Set<BlockNode>();
+  // Names of nodes that are being opened.
+  readonly #reserved = new Set<string>();
+  #autoNames = 0;
+
+  constructor(context: AioContext) {
+    this.context = context;
+  }
+
+  get nodes(): readonly BlockNode[] {
+    return [...this.#nodes.values()];
+  }
+  get backends(): readonly BlockBackend[] {
+    return [...this.#backends.values()];
+  }
+
+  find(nodeName: string): BlockNode | undefined {
+    return this.#nodes.get(nodeName);
+  }
+
+  /** Throws BlockError('ENOENT'). */
+  get(nodeName: string): BlockNode {
+    const node = this.#nodes.get(nodeName);
+    if (node !== undefined) return node;
+    const known = [...this.#nodes.keys()].join(', ');
+    throw new BlockError('ENOENT', `no node '${nodeName}'; there are: ${known || 'none'}`);
+  }
+
+  /** Keeps a name free for a node that is being opened; makes one up (`#block12`) for undefined. */
+  reserveName(wanted: string | undefined): string {
+    if (wanted === undefined) {
+      let name: string;
+      do name = `#block${String(this.#autoNames++).padStart(3, '0')}`;
+      while (this.#nodes.has(name));
+      this.#reserved.add(name);
+      return name;
+    }
+    if (!NODE_NAME.test(wanted)) {
+      throw new BlockError(
+        'EINVAL',
+        `node-name '${wanted.slice(0, 40)}' must be a letter and up to 30 of A-Z a-z 0-9 . _ -`,
+      );
+    }
+    if (this.#nodes.has(wanted) || this.#reserved.has(wanted)) {
+      throw new BlockError('EEXIST', `there is a node '${wanted}' already`);
+    }
+    this.#reserved.add(wanted);
+    return wanted;
+  }
+
+  releaseName(name: string): void {
+    this.#reserved.delete(name);
+  }
+
+  insert(node: BlockNode): void {
+    this.#reserved.delete(node.name);
+    this.#nodes.set(node.name, node);
+  }
+
+  /** Keeps `node` open until `blockdevDel`, whether or not it has a user. */
+  own(node: BlockNode): void {
+    this.#owned.add(node);
+  }
+
+  /**
+   * Refuses a new edge that would write where another relies on nobody else writing, or the other
+   * way round. Backends share; formats, filters and overlays do not. Throws BlockError('EBUSY').
+   */
+  checkSharing(node: BlockNode, role: ChildRole, writable: boolean): void {
+    for (const [edge, parent] of node.quiescence.parents) {
+      const conflict = (writable && edge.role !== 'root') || (edge.writable && role !== 'root');
+      if (!conflict) continue;
+      const how = edge.writable ? 'writes to it' : 'relies on nobody writing to it';
+      throw new BlockError(
+        'EBUSY',
+        `node '${node.name}' is in use by ${parent.label} as '${edge.role}', which ${how}`,
+        { node: node.name },
+      );
+    }
+  }
+
+  /** Closes the node that `blockdevAdd` made, and what only it used. Throws BlockError('EBUSY'). */
+  async blockdevDel(nodeName: string): Promise<void> {
+    const node = this.get(nodeName);
+    for (const [edge, parent] of node.quiescence.parents) {
+      throw new BlockError(
+        'EBUSY',
+        `node '${nodeName}' is in use by ${parent.label} as '${edge.role}'`,
+        { node: nodeName },
+      );
+    }
+    this.#owned.delete(node);
+    await this.release(node);
+  }
+
+  /**
+   * Closes `node` if nobody wants it any more, then its children likewise: parents before children.
+   * Throws the first BlockError (a failed flush) after all is closed.
+   */
+  async release(node: BlockNode): Promise<void> {
+    if (this.#owned.has(node) || node.quiescence.parents.size > 0) return;
+    if (!this.#nodes.delete(node.name)) return;
+    let failure: unknown;
+    const children: readonly BlockChild[] = node.children;
+    await node.close().catch((error: unknown) => (failure = error));
+    for (const child of children) {
+      await this.release(child.node).catch((error: unknown) => (failure ??= error));
+    }
+    if (failure !== undefined) throw failure as Error;
+  }
+
+  /** A new user of a node. Several may share one. Throws BlockError. */
+  newBackend(request: BackendRequest): BlockBackend {
+    const { name, nodeName, readOnly, enableWriteCache } = request;
+    if (this.#backends.has(name)) {
+      throw new BlockError('EEXIST', `there is a backend '${name}' already`);
+    }
+    const root = this.get(nodeName);
+    if (readOnly === false && root.readOnly) {
+      throw new BlockError('EROFS', `node '${nodeName}' is read-only`, { node: nodeName });
+    }
+    this.checkSharing(root, 'root', !(readOnly ?? root.readOnly));
+    const backend = new BlockBackend({
+      name,
+      root,
+      context: this.context,
+      ...(readOnly === undefined ? {} : { readOnly }),
+      ...(enableWriteCache === undefined ? {} : { enableWriteCache }),
+    });
+    this.#backends.set(name, backend);
+    return backend;
+  }
+
+  /** Drains `backend` and unplugs it; its node is closed if nobody else wants it. */
+  async closeBackend(backend: BlockBackend): Promise<void> {
+    await backend.drain();
+    this.#backends.delete(backend.name);
+    const root = backend.remove();
+    if (root !== null) await this.release(root);
+  }
+
+  /** Runs `body` while no node has a request in flight: all stop first, then all are waited for. */
+  async whileAllDrained<T>(body: () => Promise<T>): Promise<T> {
+    const all = this.nodes;
+    for (const node of all) node.quiescence.begin();
+    try {
+      for (const node of all) await node.quiescence.settle();
+      return await body();
+    } finally {
+      for (const node of all) node.quiescence.end();
+    }
+  }
+
+  /** Closes everything, users first. Throws the first BlockError after all is closed. */
+  async closeAll(): Promise<void> {
+    let failure: unknown;
+    const note = (error: unknown): void => void (failure ??= error);
+    this.#owned.clear();
+    for (const backend of this.backends) await this.closeBackend(backend).catch(note);
+    for (const node of this.nodes) await this.release(node).catch(note);
+    if (failure !== undefined) throw failure as Error;
+  }
+
+  /** Every node, for people and tools (`query-named-block-nodes`). Plain data. */
+  queryBlock(): BlockNodeInfo[] {
+    return this.nodes.map(nodeInfo);
+  }
+
+  /** Running counts of every node (`query-blockstats`). Plain data. */
+  queryBlockstats(): BlockNodeStats[] {
+    return this.nodes.map(nodeStats);
+  }
+
+  /** Every backend with its counts. Plain data. */
+  queryBackends(): BlockBackendInfo[] {
+    return this.backends.map(backendInfo);
+  }
+}

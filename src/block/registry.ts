@@ -1,0 +1,50 @@
+// Every driver by the value of `driver=`, loaded when first opened, so that a page pays only for the
+// formats it uses. A driver that needs a certain host is registered by that host's entry.
+
+import type { BlockDriver } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+
+export interface DriverEntry {
+  readonly kind: 'protocol' | 'format' | 'filter';
+  readonly load: () => Promise<{ readonly driver: BlockDriver }>;
+}
+
+const entries = new Map<string, DriverEntry>([
+  ['raw', { kind: 'format', load: () => import('./formats/raw.ts') }],
+  ['qcow2', { kind: 'format', load: () => import('./formats/qcow2/qcow2.ts') }],
+  ['opfs', { kind: 'protocol', load: () => import('./protocols/opfs.ts') }],
+  ['http', { kind: 'protocol', load: () => import('./protocols/http.ts') }],
+  ['memory', { kind: 'protocol', load: () => import('./protocols/memory.ts') }],
+  ['null-co', { kind: 'protocol', load: () => import('./protocols/null-co.ts') }],
+]);
+
+/** Adds a driver, or puts another in the place of one: an entry's business, or a test's. */
+export function registerDriver(name: string, entry: DriverEntry): void {
+  entries.set(name, entry);
+}
+
+export function isRegistered(name: string): boolean {
+  return entries.has(name);
+}
+
+/** Names of the drivers of `kind`, or of all. */
+export function driverNames(kind?: DriverEntry['kind']): string[] {
+  const named = [...entries].filter(([, entry]) => kind === undefined || entry.kind === kind);
+  return named.map(([name]) => name);
+}
+
+/** Throws BlockError('EINVAL') for a name nobody registered, 'EIO' when the code does not load. */
+export async function loadDriver(name: string): Promise<BlockDriver> {
+  const entry = entries.get(name);
+  if (entry === undefined) {
+    const known = driverNames().sort().join(', ');
+    throw new BlockError('EINVAL', `unknown driver '${name}'; known: ${known}`);
+  }
+  try {
+    return (await entry.load()).driver;
+  } catch (cause) {
+    throw new BlockError('EIO', `cannot load the code of driver '${name}': ${String(cause)}`, {
+      cause,
+    });
+  }
+}
