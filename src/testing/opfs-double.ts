@@ -1,0 +1,238 @@
+// A browser's private file system and lock manager in memory, as far as the opfs driver uses them,
+// with their traps on switches: short transfers, a quota, handles held elsewhere, errors by name.
+
+import type { SyncHandle, SyncTransfer } from '../block/protocols/file-sync-handle.ts';
+import type {
+  OpfsDirectory,
+  OpfsEnvironment,
+  OpfsFileHandle,
+  OpfsLocks,
+} from '../block/protocols/opfs-environment.ts';
+
+interface DoubleFile {
+  bytes: Uint8Array;
+  /** Open handles that exclude others, and those that only read. */
+  writers: number;
+  readers: number;
+}
+
+/** An exception as hosts throw it: told apart by its name. */
+export function domError(name: string): Error {
+  return Object.assign(new Error(`${name} (double)`), { name });
+}
+
+export class OpfsDouble implements OpfsEnvironment {
+  /** By path. Directories exist where a file's path says so. */
+  readonly files = new Map<string, DoubleFile>();
+  readonly lockManager: LocksDouble | undefined;
+  /** Bytes moved by one call at most. */
+  maxTransfer: number = Infinity;
+  /** Bytes of all files at most; beyond it writes fail as `quotaStyle` says. */
+  quota: number = Infinity;
+  quotaStyle: 'throws' | 'short' = 'throws';
+  /** `createSyncAccessHandle` with `mode: 'read-only'`: several readers, ignored, or a TypeError. */
+  modes: 'honoured' | 'ignored' | 'refused' = 'honoured';
+  /** Errors to throw from the next calls, by kind of call. */
+  readonly failures: { call: string; name: string }[] = [];
+  /** Calls made on handles, in order: `read 0 4096`. */
+  readonly calls: string[] = [];
+  /** Runs in every read: a test lets time pass here. */
+  onRead: () => void = () => {};
+  openHandles = 0;
+
+  constructor(options: { locks?: boolean } = {}) {
+    this.lockManager = options.locks === false ? undefined : new LocksDouble();
+  }
+
+  locks(): OpfsLocks | undefined {
+    return this.lockManager;
+  }
+
+  async root(): Promise<OpfsDirectory> {
+    this.fail('root');
+    return this.#directory('');
+  }
+
+  fail(call: string): void {
+    const at = this.failures.findIndex((failure) => failure.call === call);
+    if (at !== -1) throw domError(this.failures.splice(at, 1)[0]!.name);
+  }
+
+  #directory(prefix: string): OpfsDirectory {
+    return {
+      getDirectoryHandle: async (name, { create }) => {
+        const path = `${prefix}${name}/`;
+        if (this.files.has(prefix + name)) throw domError('TypeMismatchError');
+        const known = [...this.files.keys()].some((file) => file.startsWith(path));
+        if (!known && !create) throw domError('NotFoundError');
+        return this.#directory(path);
+      },
+      getFileHandle: async (name, { create }) => {
+        const path = prefix + name;
+        if ([...this.files.keys()].some((file) => file.startsWith(`${path}/`))) {
+          throw domError('TypeMismatchError');
+        }
+        if (!this.files.has(path)) {
+          if (!create) throw domError('NotFoundError');
+          this.files.set(path, { bytes: new Uint8Array(0), writers: 0, readers: 0 });
+        }
+        return this.#fileHandle(this.files.get(path)!);
+      },
+    };
+  }
+
+  #fileHandle(file: DoubleFile): OpfsFileHandle {
+    return {
+      createSyncAccessHandle: async (options) => {
+        this.fail('open');
+        const readOnly = options?.mode === 'read-only' && this.modes === 'honoured';
+        if (options?.mode === 'read-only' && this.modes === 'refused') throw new TypeError('mode');
+        if (file.writers > 0 || (!readOnly && file.readers > 0)) {
+          throw domError('NoModificationAllowedError');
+        }
+        if (readOnly) file.readers += 1;
+        else file.writers += 1;
+        return new HandleDouble(this, file, readOnly);
+      },
+    };
+  }
+
+  /** Bytes in all files. */
+  get used(): number {
+    return [...this.files.values()].reduce((sum, file) => sum + file.bytes.length, 0);
+  }
+}
+
+class HandleDouble implements SyncHandle {
+  readonly #owner: OpfsDouble;
+  readonly #file: DoubleFile;
+  readonly #readOnly: boolean;
+  #open = true;
+
+  constructor(owner: OpfsDouble, file: DoubleFile, readOnly: boolean) {
+    this.#owner = owner;
+    this.#file = file;
+    this.#readOnly = readOnly;
+    owner.openHandles += 1;
+  }
+
+  read(buffer: Uint8Array, { at }: SyncTransfer): number {
+    this.#call('read', at, buffer.length);
+    this.#owner.onRead();
+    const end = Math.min(at + Math.min(buffer.length, this.#owner.maxTransfer), this.getSize());
+    if (end <= at) return 0;
+    buffer.set(this.#file.bytes.subarray(at, end));
+    return end - at;
+  }
+
+  write(buffer: Uint8Array, { at }: SyncTransfer): number {
+    this.#call('write', at, buffer.length);
+    if (this.#readOnly) throw domError('NoModificationAllowedError');
+    let bytes = Math.min(buffer.length, this.#owner.maxTransfer);
+    const room = this.getSize() + this.#owner.quota - this.#owner.used;
+    if (at + bytes > room) {
+      if (this.#owner.quotaStyle === 'throws') throw domError('QuotaExceededError');
+      bytes = Math.max(0, room - at);
+    }
+    this.#grow(at + bytes);
+    this.#file.bytes.set(buffer.subarray(0, bytes), at);
+    return bytes;
+  }
+
+  truncate(size: number): void {
+    this.#call('truncate', size, 0);
+    const { quota, used } = this.#owner;
+    if (used - this.getSize() + size > quota) throw domError('QuotaExceededError');
+    this.#file.bytes = this.#file.bytes.slice(0, size);
+    this.#grow(size);
+  }
+
+  getSize(): number {
+    return this.#file.bytes.length;
+  }
+
+  flush(): void {
+    this.#call('flush', 0, 0);
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#owner.openHandles -= 1;
+    if (this.#readOnly) this.#file.readers -= 1;
+    else this.#file.writers -= 1;
+  }
+
+  #call(kind: string, at: number, bytes: number): void {
+    if (!this.#open) throw domError('InvalidStateError');
+    this.#owner.calls.push(`${kind} ${at} ${bytes}`);
+    this.#owner.fail(kind);
+  }
+
+  #grow(size: number): void {
+    if (size <= this.#file.bytes.length) return;
+    const grown = new Uint8Array(size);
+    grown.set(this.#file.bytes);
+    this.#file.bytes = grown;
+  }
+}
+
+interface Waiter {
+  readonly shared: boolean;
+  readonly start: () => void;
+}
+
+/** Web Locks: fair queues by name. */
+export class LocksDouble implements OpfsLocks {
+  readonly #held = new Map<string, { shared: boolean; count: number }>();
+  readonly #waiting = new Map<string, Waiter[]>();
+
+  /** Names held now. */
+  get held(): string[] {
+    return [...this.#held.keys()];
+  }
+
+  async request(
+    name: string,
+    options: { mode: 'exclusive' | 'shared'; signal: AbortSignal },
+    granted: () => Promise<void>,
+  ): Promise<unknown> {
+    const shared = options.mode === 'shared';
+    if (options.signal.aborted) throw domError('AbortError');
+    await new Promise<void>((resolve, reject) => {
+      const waiter = { shared, start: resolve };
+      const queue = this.#waiting.get(name) ?? [];
+      this.#waiting.set(name, queue);
+      queue.push(waiter);
+      options.signal.addEventListener('abort', () => {
+        const at = queue.indexOf(waiter);
+        if (at === -1) return;
+        queue.splice(at, 1);
+        reject(domError('AbortError'));
+      });
+      this.#serve(name);
+    });
+    try {
+      await granted();
+    } finally {
+      const held = this.#held.get(name)!;
+      held.count -= 1;
+      if (held.count === 0) this.#held.delete(name);
+      this.#serve(name);
+    }
+    return undefined;
+  }
+
+  #serve(name: string): void {
+    const queue = this.#waiting.get(name) ?? [];
+    for (;;) {
+      const next = queue[0];
+      const held = this.#held.get(name);
+      if (next === undefined || (held !== undefined && !(held.shared && next.shared))) return;
+      queue.shift();
+      if (held === undefined) this.#held.set(name, { shared: next.shared, count: 1 });
+      else held.count += 1;
+      next.start();
+    }
+  }
+}
