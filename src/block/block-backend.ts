@@ -177,6 +177,12 @@ export class BlockBackend implements BlockParent {
     }
   }
 
+  /** Waits for what is in flight and unplugs; later requests answer -ENOMEDIUM. */
+  async close(): Promise<void> {
+    await this.drain();
+    this.remove();
+  }
+
   /** Makes requests in flight end soon, with -ECANCELED, where drivers can. */
   cancelInFlight(): void {
     this.#root?.cancelInFlight();

@@ -5,10 +5,10 @@ import type { OptionTree } from '../base/options.ts';
 import { BlockChild } from './block-child.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
-import type { BlockGraph } from './graph.ts';
+import type { Graph } from './graph.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
-import { Opening } from './open.ts';
-import type { OpenGraphOptions } from './open.ts';
+import { Opening } from './opening.ts';
+import type { OpenGraphOptions } from './opening.ts';
 import { OptionReader } from './option-reader.ts';
 import { loadDriver } from './registry.ts';
 
@@ -17,7 +17,7 @@ import { loadDriver } from './registry.ts';
  * the driver is a format. Nothing stays open. Throws BlockError.
  */
 export async function createImage(
-  graph: BlockGraph,
+  graph: Graph,
   options: OptionTree,
   extra: Pick<OpenGraphOptions, 'signal' | 'onNotice'> = {},
 ): Promise<void> {
@@ -50,7 +50,7 @@ export async function createImage(
 
 /** Lets `write` write to `node` as its one user, then flushes. */
 async function format(
-  graph: BlockGraph,
+  graph: Graph,
   node: BlockNode,
   write: (edge: BlockChild) => Promise<void>,
 ): Promise<void> {
@@ -74,7 +74,7 @@ async function format(
 
 /** Makes the file that the format goes into, unless `file` names an open node. */
 async function createFile(
-  graph: BlockGraph,
+  graph: Graph,
   file: unknown,
   extra: Pick<OpenGraphOptions, 'signal' | 'onNotice'>,
 ): Promise<void> {

@@ -19,7 +19,7 @@ export interface BackendRequest {
 
 const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
 
-export class BlockGraph {
+export class Graph {
   readonly context: AioContext;
   readonly #nodes = new Map<string, BlockNode>();
   readonly #backends = new Map<string, BlockBackend>();
@@ -159,9 +159,9 @@ export class BlockGraph {
 
   /** Drains `backend` and unplugs it; its node is closed if nobody else wants it. */
   async closeBackend(backend: BlockBackend): Promise<void> {
-    await backend.drain();
+    const { root } = backend;
+    await backend.close();
     this.#backends.delete(backend.name);
-    const root = backend.remove();
     if (root !== null) await this.release(root);
   }
 

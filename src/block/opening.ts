@@ -1,0 +1,273 @@
+// The work of one `openGraph` or `createImage`: nodes with their children first, the format guessed
+// where none is named, names stored in images followed as far as the policy goes. It remembers what
+// it opened, so that what fails leaves nothing open behind.
+
+import type { OptionTree } from '../base/options.ts';
+import type { ChildRole } from './block-child.ts';
+import { BlockChild } from './block-child.ts';
+import type { BlockDriver, DriverState, OpenContext, OpenFlags } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import { BlockNode } from './block-node.ts';
+import { filenameOf, resolveFilename } from './filename.ts';
+import type { Graph } from './graph.ts';
+import { parseNodeOptions, treeOf } from './node-options.ts';
+import type { NodeOptions } from './node-options.ts';
+import { applyPolicy } from './policy.ts';
+import type { OpenPolicy } from './policy.ts';
+import { probeImage } from './probe.ts';
+import type { Probed } from './probe.ts';
+import type { BlockParent } from './quiescence.ts';
+import { loadDriver } from './registry.ts';
+
+/** Nodes below one another at most, in options or by backing files. */
+export const MAX_CHAIN = 64;
+
+export interface OpenGraphOptions {
+  /** Aborts a slow open, which then throws BlockError('ECANCELED'). */
+  readonly signal?: AbortSignal | undefined;
+  /** Which names stored in images may be followed. Default: none. */
+  readonly policy?: OpenPolicy | undefined;
+  /** Default false: writable, except for what cannot be written. */
+  readonly readOnly?: boolean | undefined;
+  /** Told what is worth knowing but no failure. */
+  readonly onNotice?: ((nodeName: string, message: string) => void) | undefined;
+}
+
+/** Where in the graph a node is being opened. */
+export interface Place {
+  readonly role: ChildRole;
+  readonly readOnly: boolean;
+  readonly depth: number;
+  /** File names of the images above, for finding circles. */
+  readonly above: readonly string[];
+}
+
+/** One call's worth of opening. */
+export class Opening {
+  readonly #graph: Graph;
+  readonly #extra: OpenGraphOptions;
+  readonly #opened: BlockNode[] = [];
+  readonly #pending = new Set<BlockChild>();
+
+  constructor(graph: Graph, extra: OpenGraphOptions) {
+    this.#graph = graph;
+    this.#extra = extra;
+  }
+
+  /** Opens, or finds, what `reference` describes. Throws BlockError. */
+  async open(reference: unknown, place: Place): Promise<BlockNode> {
+    this.#checkAborted();
+    if (place.depth > MAX_CHAIN) {
+      const message = `more than ${MAX_CHAIN} nodes below one another (${place.above.join(' → ')})`;
+      throw new BlockError('EINVAL', message);
+    }
+    if (typeof reference === 'string' && place.role !== 'root') {
+      const there = this.#graph.find(reference);
+      if (there !== undefined) return there;
+    }
+    const asProtocol = place.role === 'file';
+    const options = parseNodeOptions(treeOf(reference, asProtocol), asProtocol);
+    const known = options.readOnly ?? place.readOnly;
+    const at = { ...place, readOnly: place.role === 'backing' || known };
+    if (options.driver !== undefined) {
+      return this.#openWith({ driver: options.driver, headGuard: undefined }, options, at);
+    }
+    const { file } = options.rest;
+    if (file === undefined) {
+      throw new BlockError('EINVAL', `option 'driver' is missing, and 'file' to guess it from`);
+    }
+    const fileNode = await this.open(file, { ...at, role: 'file', depth: at.depth + 1 });
+    const probed = await probeImage(fileNode);
+    if (probed.headGuard !== undefined && !at.readOnly && !fileNode.readOnly) {
+      this.#extra.onNotice?.(
+        fileNode.name,
+        `${fileNode.filename}: no known format, so taken as raw; writes that would make it look ` +
+          "like another format are refused (driver: 'raw' lifts that)",
+      );
+    }
+    const rest = { ...options.rest, file: fileNode.name };
+    return this.#openWith(probed, { ...options, rest }, at);
+  }
+
+  /** Closes what was opened so far; failures on the way no longer matter. */
+  async abandon(): Promise<void> {
+    for (const edge of this.#pending) edge.node.quiescence.detach(edge);
+    for (const node of this.#opened.reverse()) await this.#graph.release(node).catch(() => {});
+  }
+
+  async #openWith(probed: Probed, options: NodeOptions, place: Place): Promise<BlockNode> {
+    const driver = await loadDriver(probed.driver);
+    const parsed = driver.parseOptions(options.rest);
+    const name = this.#graph.reserveName(options.nodeName);
+    try {
+      return await this.#openNode(name, driver, parsed, probed, options, place);
+    } catch (error) {
+      if (error instanceof BlockError) throw error;
+      throw new BlockError('EIO', `node '${name}': driver '${driver.name}': ${String(error)}`, {
+        node: name,
+        cause: error,
+      });
+    } finally {
+      this.#graph.releaseName(name);
+    }
+  }
+
+  async #openNode(
+    name: string,
+    driver: BlockDriver,
+    parsed: object,
+    probed: Probed,
+    options: NodeOptions,
+    place: Place,
+  ): Promise<BlockNode> {
+    const edges: BlockChild[] = [];
+    const flags = { readOnly: place.readOnly };
+    const insistsOnWriting = options.readOnly === false;
+    const context: OpenContext = {
+      nodeName: name,
+      aioContext: this.#graph.context,
+      flags,
+      signal: this.#extra.signal,
+      headGuard: probed.headGuard,
+      notice: (message) => this.#extra.onNotice?.(name, message),
+      openChild: async (role, reference, wanted) => {
+        const edge = await this.#openChild(name, role, reference, wanted, flags, place);
+        edges.push(edge);
+        const wants = role !== 'backing' && !(wanted?.readOnly ?? flags.readOnly);
+        if (wants && edge.node.readOnly) {
+          if (insistsOnWriting) throw cannotWrite(name, edge);
+          flags.readOnly = true;
+        }
+        return edge;
+      },
+      openNamedInImage: async (role, stored, format) => {
+        const edge = await this.#openNamed(name, role, stored, format, edges, place);
+        edges.push(edge);
+        return edge;
+      },
+    };
+    const state = await this.#openState(driver, context, parsed, flags, insistsOnWriting);
+    try {
+      this.#checkAborted();
+      const file = edges.find((edge) => edge.role === 'file' || edge.role === 'filtered');
+      const node = new BlockNode({
+        name,
+        driver: driver.name,
+        kind: driver.kind,
+        context: this.#graph.context,
+        state,
+        children: edges,
+        readOnly: flags.readOnly,
+        filename: file?.node.filename ?? filenameOf(driver.name, options.rest),
+        ...(options.discard === undefined ? {} : { discard: options.discard }),
+      });
+      for (const edge of edges) this.#pending.delete(edge);
+      this.#opened.push(node);
+      this.#graph.insert(node);
+      return node;
+    } catch (error) {
+      await state.close();
+      throw error;
+    }
+  }
+
+  /** Opens the driver; read-only where it says that it cannot write and nobody insists. */
+  async #openState(
+    driver: BlockDriver,
+    context: OpenContext,
+    parsed: object,
+    flags: { readOnly: boolean },
+    insistsOnWriting: boolean,
+  ): Promise<DriverState> {
+    try {
+      return await driver.open(context, parsed);
+    } catch (error) {
+      const retry = driver.kind === 'protocol' && !flags.readOnly && !insistsOnWriting;
+      if (!retry || !(error instanceof BlockError) || error.code !== 'EROFS') throw error;
+      flags.readOnly = true;
+      return driver.open(context, parsed);
+    }
+  }
+
+  async #openChild(
+    parent: string,
+    role: ChildRole,
+    reference: unknown,
+    wanted: Partial<OpenFlags> | undefined,
+    flags: OpenFlags,
+    place: Place,
+  ): Promise<BlockChild> {
+    if (reference === undefined || reference === null) {
+      throw new BlockError('EINVAL', `node '${parent}': option '${role}' is missing`, {
+        node: parent,
+      });
+    }
+    const readOnly = role === 'backing' || (wanted?.readOnly ?? flags.readOnly);
+    const node = await this.open(reference, { ...place, role, readOnly, depth: place.depth + 1 });
+    return this.#connect(parent, node, role, !readOnly && !node.readOnly);
+  }
+
+  async #openNamed(
+    parent: string,
+    role: ChildRole,
+    stored: string,
+    format: string | undefined,
+    edges: readonly BlockChild[],
+    place: Place,
+  ): Promise<BlockChild> {
+    const base = edges.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
+    const filename = resolveFilename(base, stored);
+    const above = [...place.above, base];
+    const image = { node: parent, role, name: stored, filename, format };
+    const reference = await applyPolicy(this.#extra.policy, image);
+    if (above.includes(filename)) {
+      const circle = [...above, filename].join(' → ');
+      throw new BlockError(
+        'EINVAL',
+        `node '${parent}': the backing chain goes in a circle: ${circle}`,
+        {
+          node: parent,
+        },
+      );
+    }
+    const depth = place.depth + 1;
+    const readOnly = role === 'backing' || place.readOnly;
+    const node = await this.open(reference, { role, readOnly, depth, above });
+    return this.#connect(parent, node, role, !readOnly && !node.readOnly);
+  }
+
+  /** Makes the edge and holds the child by it until the parent exists. */
+  #connect(parent: string, node: BlockNode, role: ChildRole, writable: boolean): BlockChild {
+    this.#graph.checkSharing(node, role, writable);
+    const edge = new BlockChild(role, node, writable);
+    this.#pending.add(edge);
+    node.quiescence.attach(edge, openingParent(`node '${parent}'`));
+    return edge;
+  }
+
+  #checkAborted(): void {
+    const { signal } = this.#extra;
+    if (signal?.aborted !== true) return;
+    throw new BlockError('ECANCELED', `opening was aborted: ${String(signal.reason)}`, {
+      cause: signal.reason,
+    });
+  }
+}
+
+/** Stands in for a node whose driver is being opened. */
+function openingParent(label: string): BlockParent {
+  return {
+    label,
+    parentDrainedBegin: () => {},
+    parentDrainedEnd: () => {},
+    idle: () => undefined,
+    childResized: () => {},
+  };
+}
+
+function cannotWrite(name: string, edge: BlockChild): BlockError {
+  const message =
+    `node '${name}' has 'read-only': false, but its ${edge.role} '${edge.node.filename}' ` +
+    'is read-only';
+  return new BlockError('EROFS', message, { node: name });
+}
