@@ -1,0 +1,70 @@
+// The report as text, for the page and the terminal alike.
+
+import type { Counts, Machine, Report, Row, RowResult } from './row.ts';
+
+const HEAD = ['name', 'value', 'unit', 'baseline', 'ratio', 'counts'] as const;
+/** Numbers line up on the right. */
+const RIGHT: ReadonlySet<string> = new Set(['value', 'baseline', 'ratio']);
+
+/** The machine's line, the table, and a line for each target. */
+export function formatReport(report: Report, rows: readonly Row[]): string {
+  const targets = report.rows.flatMap((result) => {
+    const row = rows.find(({ name }) => name === result.name);
+    return row?.target === undefined ? [] : [formatTarget(result, row.target)];
+  });
+  return [formatMachine(report.machine), '', formatTable(report.rows), '', ...targets].join('\n');
+}
+
+export function formatMachine(machine: Machine): string {
+  const { browser, cores, crossOriginIsolated, persistentProfile, opfsReadNs, pinned } = machine;
+  return [
+    browser,
+    `${cores} core${cores === 1 ? '' : 's'}${pinned ? ', pinned to one' : ''}`,
+    crossOriginIsolated ? 'cross-origin isolated' : 'NOT cross-origin isolated',
+    `${persistentProfile ? 'persistent' : 'PRIVATE'} profile (OPFS 4 KiB read ${(opfsReadNs / 1000).toFixed(1)} µs)`,
+  ].join(' · ');
+}
+
+export function formatTable(rows: readonly RowResult[]): string {
+  const lines = rows.map((row) => [
+    row.name,
+    formatValue(row.value),
+    row.unit,
+    formatValue(row.baseline),
+    row.ratio.toFixed(2),
+    formatCounts(row.counts),
+  ]);
+  const widths = HEAD.map((name, column) =>
+    Math.max(name.length, ...lines.map((line) => line[column]!.length)),
+  );
+  const format = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) =>
+        RIGHT.has(HEAD[column]!) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+      )
+      .join('  ')
+      .trimEnd();
+  const rule = widths.map((width) => '-'.repeat(width)).join('  ');
+  return [format(HEAD), rule, ...lines.map(format)].join('\n');
+}
+
+/** Whole numbers from 100 on, in groups of three; a decimal below. */
+export function formatValue(value: number): string {
+  if (Math.abs(value) < 100) return value.toFixed(1);
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ' ');
+}
+
+function formatCounts(counts: Counts): string {
+  return Object.entries(counts)
+    .map(([name, count]) => `${name} ${String(count).replace(/\B(?=(\d{3})+$)/g, ' ')}`)
+    .join(', ');
+}
+
+function formatTarget(result: RowResult, target: NonNullable<Row['target']>): string {
+  const { name, ratio, value, unit } = result;
+  const wanted = target.value ?? 0;
+  const parts = [`ratio ${ratio.toFixed(2)} of ${target.ratio.toFixed(2)}`];
+  if (wanted > 0) parts.push(`${formatValue(value)} of ${formatValue(wanted)} ${unit}`);
+  const met = ratio >= target.ratio && value >= wanted;
+  return `${met ? 'met  ' : 'SHORT'}  ${name}: ${parts.join(', ')}`;
+}
