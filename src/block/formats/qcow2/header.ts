@@ -1,0 +1,305 @@
+// The qcow2 header and its extensions: parsed with every number checked, and built for new images.
+// An open image changes single fields in place, so extensions that we do not know survive untouched.
+
+import { BlockError } from '../../block-error.ts';
+import {
+  COMPAT_LAZY_REFCOUNTS, EXT_BACKING_FORMAT, EXT_END, EXT_FEATURE_TABLE, FEATURE_NAME_BYTES,
+  HEADER_V2_BYTES, HEADER_V3_BYTES, HEADER_WRITTEN_BYTES, INCOMPAT_COMPRESSION, INCOMPAT_CORRUPT,
+  INCOMPAT_DATA_FILE, INCOMPAT_DIRTY, INCOMPAT_EXTL2, MAX_BACKING_NAME, MAX_CLUSTER_BITS,
+  MAX_L1_BYTES, MAX_REFCOUNT_ORDER, MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS, QCOW2_MAGIC,
+  SECTOR_BYTES,
+} from './spec.ts'; // prettier-ignore
+
+/** A header whose numbers were checked against the format's limits (not yet against the file). */
+export interface Qcow2Header {
+  readonly version: 2 | 3;
+  readonly clusterBits: number;
+  /** Of the guest's disk, bytes; a multiple of 512. */
+  readonly size: number;
+  /** Entries. */
+  readonly l1Size: number;
+  readonly l1TableOffset: number;
+  readonly refcountTableOffset: number;
+  readonly refcountTableClusters: number;
+  readonly refcountOrder: number;
+  readonly nbSnapshots: number;
+  readonly cryptMethod: number;
+  readonly incompatibleFeatures: bigint;
+  readonly compatibleFeatures: bigint;
+  readonly autoclearFeatures: bigint;
+  readonly compressionType: number;
+  readonly backingFile: string | undefined;
+  readonly backingFormat: string | undefined;
+  /** Names from the feature name table, by `type * 64 + bit`. */
+  readonly featureNames: ReadonlyMap<number, string>;
+  /** Magic numbers of all extensions found. */
+  readonly extensions: readonly number[];
+}
+
+const FEATURES: readonly (readonly [type: number, bit: number, name: string])[] = [
+  [0, 0, 'dirty bit'],
+  [0, 1, 'corrupt bit'],
+  [0, 2, 'external data file'],
+  [0, 3, 'compression type'],
+  [0, 4, 'extended L2 entries'],
+  [1, 0, 'lazy refcounts'],
+  [2, 0, 'bitmaps'],
+  [2, 1, 'raw external data'],
+];
+
+/** Answers `cluster_bits` of an image whose first bytes are `head`; throws BlockError. */
+export function parseClusterBits(head: Uint8Array, node: string): number {
+  const view = viewOf(head);
+  if (head.length < HEADER_V2_BYTES || view.getUint32(0) !== QCOW2_MAGIC) {
+    throw new BlockError('EINVAL', `${node}: not a qcow2 image`, { node });
+  }
+  const version = view.getUint32(4);
+  if (version !== 2 && version !== 3) {
+    throw new BlockError('ENOTSUP', `${node}: qcow2 version ${version} (2 and 3 are supported)`, {
+      node,
+    });
+  }
+  const bits = view.getUint32(20);
+  if (bits < MIN_CLUSTER_BITS || bits > MAX_CLUSTER_BITS) {
+    const limit = `${MIN_CLUSTER_BITS} to ${MAX_CLUSTER_BITS}`;
+    throw new BlockError('EINVAL', `${node}: cluster_bits is ${bits}, must be ${limit}`, { node });
+  }
+  return bits;
+}
+
+/**
+ * Parses the header in `bytes`, the first cluster of the file or as much of it as there is. Throws
+ * BlockError: EINVAL for what breaks the format, ENOTSUP for what we do not support.
+ */
+export function parseHeader(bytes: Uint8Array, node: string): Qcow2Header {
+  const bad = (what: string): BlockError => new BlockError('EINVAL', `${node}: ${what}`, { node });
+  const clusterBits = parseClusterBits(bytes, node);
+  const clusterSize = 2 ** clusterBits;
+  const view = viewOf(bytes);
+  const version = view.getUint32(4) as 2 | 3;
+  let headerLength = HEADER_V2_BYTES;
+  if (version === 3) {
+    if (bytes.length < HEADER_V3_BYTES) throw bad('the header is cut off');
+    headerLength = view.getUint32(100);
+    if (headerLength < HEADER_V3_BYTES || headerLength > Math.min(clusterSize, bytes.length)) {
+      throw bad(`header_length is ${headerLength}, must be 104 to the cluster size`);
+    }
+  }
+  const features = (at: number): bigint => (version === 3 ? view.getBigUint64(at) : 0n);
+  const size = offsetField(view, 24, 'size', bad);
+  const l1Size = view.getUint32(36);
+  if (l1Size * 8 > MAX_L1_BYTES) {
+    throw bad(`the L1 table has ${l1Size} entries, the limit is ${MAX_L1_BYTES / 8}`);
+  }
+  const refcountTableClusters = view.getUint32(56);
+  if (refcountTableClusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) {
+    const limit = MAX_REFCOUNT_TABLE_BYTES / clusterSize;
+    throw bad(`the refcount table has ${refcountTableClusters} clusters, the limit is ${limit}`);
+  }
+  const l2Bytes = clusterSize * (clusterSize / 8);
+  if (l1Size < Math.ceil(size / l2Bytes)) {
+    throw bad(`the L1 table has ${l1Size} entries, too few for a disk of ${size} bytes`);
+  }
+  const refcountOrder = version === 3 ? view.getUint32(96) : 4;
+  if (refcountOrder > MAX_REFCOUNT_ORDER) throw bad(`refcount_order is ${refcountOrder}, above 6`);
+  const table = (at: number, name: string): number => {
+    const offset = offsetField(view, at, name, bad);
+    if (offset % clusterSize !== 0) throw bad(`${name} ${offset} is not at a cluster boundary`);
+    return offset;
+  };
+  const l1TableOffset = table(40, 'l1_table_offset');
+  const refcountTableOffset = table(48, 'refcount_table_offset');
+  if (l1Size > 0 && l1TableOffset === 0) throw bad('the L1 table overlaps the header');
+  if (refcountTableClusters === 0) throw bad('there is no refcount table');
+  if (refcountTableOffset === 0) throw bad('the refcount table overlaps the header');
+  if (
+    l1TableOffset < refcountTableOffset + refcountTableClusters * clusterSize &&
+    refcountTableOffset < l1TableOffset + l1Size * 8
+  ) {
+    throw bad('the L1 table overlaps the refcount table');
+  }
+  const extensions = parseExtensions(bytes, headerLength, endOfExtensions(view, bytes, bad), bad);
+  return {
+    version,
+    clusterBits,
+    size: size - (size % SECTOR_BYTES),
+    l1Size,
+    l1TableOffset,
+    refcountTableOffset,
+    refcountTableClusters,
+    refcountOrder,
+    nbSnapshots: view.getUint32(60),
+    cryptMethod: view.getUint32(32),
+    incompatibleFeatures: features(72),
+    compatibleFeatures: features(80),
+    autoclearFeatures: features(88),
+    compressionType: version === 3 && headerLength > 104 ? view.getUint8(104) : 0,
+    backingFile: backingName(view, bytes, bad),
+    ...extensions,
+  };
+}
+
+/** Throws BlockError('ENOTSUP') that names the first incompatible feature we do not have. */
+export function checkFeatures(header: Qcow2Header, node: string): void {
+  const unsupported = (what: string): BlockError =>
+    new BlockError('ENOTSUP', `${node}: qcow2 feature not supported: ${what}`, { node });
+  const bits = header.incompatibleFeatures;
+  if (bits & INCOMPAT_DATA_FILE) throw unsupported('external data file');
+  if (bits & INCOMPAT_EXTL2) throw unsupported('extended L2 entries');
+  const known = INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION;
+  for (let bit = 0; bit < 64; bit++) {
+    if (((bits & ~known) >> BigInt(bit)) & 1n) {
+      throw unsupported(header.featureNames.get(bit) ?? `unknown incompatible feature bit ${bit}`);
+    }
+  }
+  if (header.cryptMethod !== 0) throw unsupported(`encryption (method ${header.cryptMethod})`);
+  const named = (bits & INCOMPAT_COMPRESSION) !== 0n;
+  if (named !== (header.compressionType !== 0) || header.compressionType > 1) {
+    throw unsupported(`compression type ${header.compressionType}`);
+  }
+}
+
+/** What `buildHeader` needs to know. */
+export interface NewHeader {
+  readonly version: 2 | 3;
+  readonly clusterBits: number;
+  readonly size: number;
+  readonly l1Size: number;
+  readonly l1TableOffset: number;
+  readonly refcountTableOffset: number;
+  readonly refcountTableClusters: number;
+  readonly refcountOrder: number;
+  readonly lazyRefcounts: boolean;
+  readonly backingFile: string | undefined;
+  readonly backingFormat: string | undefined;
+}
+
+/** The first cluster of a new image. Throws BlockError when the names do not fit into it. */
+export function buildHeader(header: NewHeader): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(2 ** header.clusterBits);
+  const view = viewOf(bytes);
+  view.setUint32(0, QCOW2_MAGIC);
+  view.setUint32(4, header.version);
+  view.setUint32(20, header.clusterBits);
+  view.setBigUint64(24, BigInt(header.size));
+  view.setUint32(36, header.l1Size);
+  view.setBigUint64(40, BigInt(header.l1TableOffset));
+  view.setBigUint64(48, BigInt(header.refcountTableOffset));
+  view.setUint32(56, header.refcountTableClusters);
+  let at = HEADER_V2_BYTES;
+  if (header.version === 3) {
+    at = HEADER_WRITTEN_BYTES;
+    if (header.lazyRefcounts) view.setBigUint64(80, COMPAT_LAZY_REFCOUNTS);
+    view.setUint32(96, header.refcountOrder);
+    view.setUint32(100, HEADER_WRITTEN_BYTES);
+  }
+  const name = new TextEncoder().encode(header.backingFile ?? '');
+  const format = new TextEncoder().encode(header.backingFormat ?? '');
+  if (name.length > MAX_BACKING_NAME) {
+    const limit = `the limit is ${MAX_BACKING_NAME}`;
+    throw new BlockError('EINVAL', `backing file name of ${name.length} bytes; ${limit}`);
+  }
+  const formatBytes = format.length === 0 ? 0 : 8 + roundUp8(format.length);
+  if (at + formatBytes + 8 + name.length > bytes.length) {
+    throw new BlockError('ENOSPC', `the backing file's name does not fit into the first cluster`);
+  }
+  if (format.length > 0) at = putExtension(bytes, at, EXT_BACKING_FORMAT, format);
+  const names = featureTable();
+  const room = bytes.length - at - 8 - name.length;
+  if (header.version === 3 && 8 + names.length <= room) {
+    at = putExtension(bytes, at, EXT_FEATURE_TABLE, names);
+  }
+  at += 8; // EXT_END, all zeroes
+  if (name.length > 0) {
+    view.setBigUint64(8, BigInt(at));
+    view.setUint32(16, name.length);
+    bytes.set(name, at);
+  }
+  return bytes;
+}
+
+function featureTable(): Uint8Array {
+  const table = new Uint8Array(FEATURES.length * FEATURE_NAME_BYTES);
+  FEATURES.forEach(([type, bit, name], i) => {
+    table.set([type, bit], i * FEATURE_NAME_BYTES);
+    table.set(new TextEncoder().encode(name), i * FEATURE_NAME_BYTES + 2);
+  });
+  return table;
+}
+
+function putExtension(bytes: Uint8Array, at: number, magic: number, data: Uint8Array): number {
+  const view = viewOf(bytes);
+  view.setUint32(at, magic);
+  view.setUint32(at + 4, data.length);
+  bytes.set(data, at + 8);
+  return at + 8 + roundUp8(data.length);
+}
+
+type Bad = (what: string) => BlockError;
+
+function offsetField(view: DataView, at: number, name: string, bad: Bad): number {
+  const value = view.getBigUint64(at);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw bad(`${name} is ${value}, above 2^53 - 1`);
+  return Number(value);
+}
+
+/** Extensions end where the backing file's name begins, or with the first cluster. */
+function endOfExtensions(view: DataView, bytes: Uint8Array, bad: Bad): number {
+  const name = offsetField(view, 8, 'backing_file_offset', bad);
+  return name === 0 ? bytes.length : Math.min(name, bytes.length);
+}
+
+function backingName(view: DataView, bytes: Uint8Array, bad: Bad): string | undefined {
+  const offset = offsetField(view, 8, 'backing_file_offset', bad);
+  const length = view.getUint32(16);
+  if (offset === 0 || length === 0) return undefined;
+  if (length > MAX_BACKING_NAME || offset + length > bytes.length) {
+    throw bad(`backing file name of ${length} bytes at ${offset} is not within the first cluster`);
+  }
+  return new TextDecoder().decode(bytes.subarray(offset, offset + length));
+}
+
+interface Extensions {
+  readonly backingFormat: string | undefined;
+  readonly featureNames: ReadonlyMap<number, string>;
+  readonly extensions: readonly number[];
+}
+
+function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad): Extensions {
+  const view = viewOf(bytes);
+  const featureNames = new Map<number, string>();
+  const extensions: number[] = [];
+  let backingFormat: string | undefined;
+  for (let at = from; at + 8 <= end;) {
+    const magic = view.getUint32(at);
+    const length = view.getUint32(at + 4);
+    if (magic === EXT_END) break;
+    if (length > end - at - 8) {
+      throw bad(`header extension 0x${magic.toString(16)} of ${length} bytes leaves the cluster`);
+    }
+    const data = bytes.subarray(at + 8, at + 8 + length);
+    extensions.push(magic);
+    if (magic === EXT_BACKING_FORMAT) backingFormat = text(data);
+    if (magic === EXT_FEATURE_TABLE) {
+      for (let i = 0; i + FEATURE_NAME_BYTES <= data.length; i += FEATURE_NAME_BYTES) {
+        const name = text(data.subarray(i + 2, i + FEATURE_NAME_BYTES));
+        featureNames.set(data[i]! * 64 + data[i + 1]!, name);
+      }
+    }
+    at += 8 + roundUp8(length);
+  }
+  return { backingFormat, featureNames, extensions };
+}
+
+function text(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+function roundUp8(n: number): number {
+  return Math.ceil(n / 8) * 8;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,154 @@
+// The qcow2 driver, versions 2 and 3 (QEMU's docs/interop/qcow2.txt). Not supported, and refused by
+// name: compressed clusters, internal snapshots (read-only opens), extended L2 entries, encryption,
+// external data files. README.md in this folder tells how the parts fit together.
+
+import type { IOVector } from '../../../base/io-vector.ts';
+import type { MaybeRet, Ret } from '../../../base/ret.ts';
+import { ANY_RANGE, REQ_MAY_UNMAP } from '../../block-driver.ts';
+import type { BlockDriver, BlockLimits, BlockStatus, CheckResult, DriverState } from '../../block-driver.ts'; // prettier-ignore
+import { BlockError } from '../../block-error.ts';
+import { check } from './check.ts';
+import { blockStatus } from './block-status.ts';
+import { createImage, parseCreateOptions } from './create.ts';
+import { pdiscard, pwriteZeroes } from './deallocate.ts';
+import type { Qcow2Image } from './image.ts';
+import { openImage } from './open.ts';
+import { parseOptions } from './options.ts';
+import type { Qcow2Options } from './options.ts';
+import { preadv } from './read.ts';
+import { truncate } from './resize.ts';
+import { INCOMPAT_DIRTY, QCOW2_MAGIC } from './spec.ts';
+import { pwritev } from './write.ts';
+
+export type { Qcow2Options } from './options.ts';
+
+class Qcow2State implements DriverState {
+  readonly limits: BlockLimits;
+  readonly #image: Qcow2Image;
+  #closed = false;
+
+  constructor(image: Qcow2Image) {
+    this.#image = image;
+    this.limits = {
+      ...ANY_RANGE,
+      optTransfer: image.clusterSize,
+      pwriteZeroesAlignment: image.clusterSize,
+      pdiscardAlignment: image.clusterSize,
+      supportedZeroFlags: REQ_MAY_UNMAP,
+    };
+  }
+
+  get length(): number {
+    return this.#image.length;
+  }
+
+  preadv(offset: number, qiov: IOVector): MaybeRet {
+    const ret = preadv(this.#image, offset, qiov);
+    return typeof ret === 'number' ? ret : this.#image.freed.track(ret);
+  }
+
+  pwritev(offset: number, qiov: IOVector): MaybeRet {
+    const ret = pwritev(this.#image, offset, qiov);
+    return typeof ret === 'number' ? ret : this.#image.freed.track(ret);
+  }
+
+  pwriteZeroes(offset: number, bytes: number, flags: number): MaybeRet {
+    return pwriteZeroes(this.#image, offset, bytes, (flags & REQ_MAY_UNMAP) !== 0);
+  }
+
+  pdiscard(offset: number, bytes: number): MaybeRet {
+    return pdiscard(this.#image, offset, bytes);
+  }
+
+  flush(): MaybeRet {
+    return this.#image.readOnly ? 0 : this.#image.writeBack();
+  }
+
+  blockStatus(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret> {
+    return blockStatus(this.#image, offset, bytes);
+  }
+
+  truncate(length: number): Promise<Ret> {
+    return truncate(this.#image, length);
+  }
+
+  check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    return check(this.#image, fix);
+  }
+
+  info(): Record<string, unknown> {
+    const { header, clusterSize, lazyRefcounts, dirtyBit, corrupt, backing } = this.#image;
+    return {
+      compat: header.version === 3 ? '1.1' : '0.10',
+      'cluster-size': clusterSize,
+      'lazy-refcounts': lazyRefcounts,
+      'refcount-bits': 2 ** header.refcountOrder,
+      dirty: dirtyBit,
+      corrupt,
+      'compression-type': header.compressionType === 1 ? 'zstd' : 'zlib',
+      'extended-l2': false,
+      'backing-filename': header.backingFile,
+      'backing-filename-format': header.backingFormat,
+      'backing-length': backing?.length,
+    };
+  }
+
+  counters(): Record<string, number> {
+    const { map, refcounts, cowBytes, freed } = this.#image;
+    return {
+      l2Hits: map.cache.hits,
+      l2Misses: map.cache.misses,
+      l2Evictions: map.cache.evictions,
+      refcountHits: refcounts.cache.hits,
+      refcountMisses: refcounts.cache.misses,
+      refcountEvictions: refcounts.cache.evictions,
+      cowBytes,
+      allocatedClusters: refcounts.allocated,
+      bytesToFree: freed.bytes,
+    };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (!this.#image.readOnly) await closeCleanly(this.#image);
+  }
+}
+
+/** Writes what is left, gives back the room at the end of the file, clears the dirty bit. */
+async function closeCleanly(image: Qcow2Image): Promise<void> {
+  await image.marked();
+  if (image.corrupt) return;
+  const written = await image.writeBack(true);
+  const synced = written < 0 ? written : await image.file.flush();
+  if (synced < 0) {
+    image.notice(`${image.node}: qcow2: the last tables could not be written`);
+    return;
+  }
+  if (image.file.length > image.allocatedEnd) await image.file.truncate(image.allocatedEnd);
+  if (image.dirtyBit) {
+    await image.changeFeatures(0n, INCOMPAT_DIRTY);
+    await image.file.flush();
+  }
+}
+
+export const driver: BlockDriver<Qcow2Options> = {
+  name: 'qcow2',
+  kind: 'format',
+  parseOptions,
+  probe(head) {
+    if (head.length < 8) return 0;
+    const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+    return view.getUint32(0) === QCOW2_MAGIC && view.getUint32(4) >= 2 ? 100 : 0;
+  },
+  async open(context, options) {
+    return new Qcow2State(await openImage(context, options));
+  },
+  async create(context, size, raw) {
+    const options = parseCreateOptions(raw);
+    if (context.file === undefined) {
+      throw new BlockError('EINVAL', 'qcow2: create needs a file to write to');
+    }
+    await createImage(context.file, size, options);
+  },
+};
