@@ -1,0 +1,9 @@
+// What the bundler makes of imports that are not scripts.
+
+declare module '*.css' {}
+
+declare module '*.wasm?url' {
+  /** Where the file is served. */
+  const url: string;
+  export default url;
+}

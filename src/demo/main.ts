@@ -1,0 +1,115 @@
+// The workbench page: puts state, views and workbench together. The page is drawn before anything
+// is fetched, and everything large is loaded when it is needed.
+
+import { Charts } from './charts.ts';
+import { Controls } from './controls.ts';
+import { DiskSampler } from './disk-sampler.ts';
+import { element, setText } from './elements.ts';
+import { EventLog } from './event-log.ts';
+import type { WayOut } from './explain-error.ts';
+import { GraphView } from './graph-view.ts';
+import { GuestSource } from './guest-source.ts';
+import { ImageDialog } from './image-dialog.ts';
+import { ownImageSource } from './own-image-source.ts';
+import { parsePageParameters } from './page-parameters.ts';
+import { PageState } from './page-state.ts';
+import { RateHistory } from './rates.ts';
+import { StepsView } from './steps-view.ts';
+import { SerialTerminal } from './terminal.ts';
+import { installTestHooks } from './test-hooks.ts';
+import { showTransport } from './transport-badge.ts';
+import { chooseTransport } from './transport-choice.ts';
+import { VgaScreen } from './vga-screen.ts';
+import { Workbench } from './workbench.ts';
+
+const parameters = parsePageParameters(location.search);
+const base = new URL('.', location.href).href;
+const ownImage = parameters.image !== undefined;
+const transport = chooseTransport(parameters.transport, ownImage);
+
+const state = new PageState();
+const log = new EventLog(element('log', HTMLElement));
+const graph = new GraphView(element('graph', HTMLElement));
+const history = new RateHistory();
+const charts = new Charts(element('charts', HTMLElement), history);
+const sampler = new DiskSampler();
+const screen = new VgaScreen(element('screen', HTMLElement));
+const terminal = new SerialTerminal(element('terminal', HTMLElement), (text) => {
+  workbench.session?.machine.serial.send(text);
+});
+const steps = new StepsView(state, (way) => takeWayOut(way));
+
+const workbench = new Workbench({
+  state,
+  source:
+    parameters.image === undefined
+      ? new GuestSource(parameters, `${base}guest/`)
+      : ownImageSource(parameters.image),
+  ownImage,
+  transport: transport.kind,
+  firmware: `${base}bios/`,
+  screen: screen.element,
+  log: (level, words) => log.add(level, words),
+  onSerial: (bytes) => {
+    steps.guestSpoke(true);
+    terminal.write(bytes);
+  },
+  onSession: (session) => {
+    sampler.watch(session?.disk);
+    history.restart();
+    if (session === undefined) {
+      graph.showNone();
+      return;
+    }
+    steps.guestSpoke(ownImage);
+    terminal.clear();
+    screen.show(ownImage ? session.machine.emulator : undefined);
+    showTransport(transport, session.machine.attachment);
+  },
+  onProblem: (problem) => steps.showProblem(problem),
+});
+
+const imageDialog = new ImageDialog(ownImage, () => workbench.cutPower());
+const controls = new Controls({
+  state,
+  workbench,
+  openImage: () => imageDialog.open(),
+  focusConsole: () => (ownImage ? screen.element.focus() : terminal.focus()),
+  resettable: !ownImage || !parameters.image.startsWith('opfs:'),
+});
+
+function takeWayOut(way: WayOut): void {
+  if (way === 'open-image') imageDialog.open();
+  else if (way === 'leave-image') void imageDialog.openGuest();
+  else if (way === 'reset') void controls.reset();
+  else void controls.start();
+}
+
+state.onChange(() => {
+  document.body.dataset['state'] = state.phase;
+  setText(element('status-words', HTMLElement), state.busy ?? state.words);
+});
+sampler.onSample(({ at, stats }) => {
+  const root = workbench.session?.disk.rootNode;
+  const counts = stats.counts.find((node) => node.nodeName === root);
+  if (root === undefined || counts === undefined) return;
+  graph.update(stats, root);
+  history.add(at, counts);
+  charts.draw();
+});
+
+addEventListener('pagehide', () => workbench.abandon());
+addEventListener('pageshow', (event) => {
+  // Back from the browser's cache of pages, without a disk.
+  if (event.persisted) location.reload();
+});
+
+installTestHooks(workbench, terminal);
+showTransport(transport);
+for (const complaint of parameters.complaints) log.add('warning', complaint);
+if (parameters.autostart) {
+  terminal.preload();
+  void workbench.start();
+} else {
+  state.set('off', 'Ready to start');
+}

@@ -1,0 +1,307 @@
+// What the page can do: start, shut down, reset, download, open an image. One thing at a time; each
+// tells the page's state and its log what goes on. Draws nothing.
+
+import type { IOThreadEvent } from '../index.ts';
+import type { BootSource } from './boot-plan.ts';
+import { eventWords } from './event-words.ts';
+import { explainError } from './explain-error.ts';
+import type { Problem } from './explain-error.ts';
+import { formatBytes } from './format-units.ts';
+import { pause } from './page-clock.ts';
+import type { PageState } from './page-state.ts';
+import { chooseSaveTarget } from './save-file.ts';
+import { Session } from './session.ts';
+
+export type LogLevel = 'info' | 'good' | 'warning' | 'error';
+
+export interface WorkbenchOptions {
+  readonly state: PageState;
+  readonly source: BootSource;
+  readonly ownImage: boolean;
+  readonly transport: 'zero-copy' | 'bounce';
+  readonly firmware: string;
+  readonly screen: HTMLElement;
+  readonly log: (level: LogLevel, words: string) => void;
+  readonly onSerial: (bytes: Uint8Array) => void;
+  /** A session began, or the one there ended. */
+  readonly onSession: (session: Session | undefined) => void;
+  /** Something stops the page; undefined: it is over. */
+  readonly onProblem: (problem: Problem | undefined) => void;
+}
+
+const WAITING = {
+  files: 'Guest files',
+  disk: 'Disk',
+  emulator: 'Emulator',
+  guest: 'Operating system',
+} as const;
+
+const READY = /GUEST-READY [^\n]*boots=(\S+) [^\n]*\n(?:.*\n)*guest# ?$/;
+const NO_ROOT = /GUEST-NOROOT [^\n]*\n/;
+const POWERED_OFF = /GUEST-OFF (poweroff|halt)/;
+const REBOOTS = /GUEST-OFF reboot/;
+/** How long the guest may take to show a prompt after Ctrl-C, milliseconds. */
+const PROMPT_MS = 3000;
+const SYNC_MS = 30_000;
+const POWER_OFF_MS = 30_000;
+/** From the guest's last word to its CPU standing still, milliseconds. */
+const HALT_MS = 1500;
+
+export class Workbench {
+  readonly #options: WorkbenchOptions;
+  #session: Session | undefined;
+  #starting: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
+
+  constructor(options: WorkbenchOptions) {
+    this.#options = options;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Boots. Does nothing while something runs. Problems are shown, not thrown. */
+  async start(): Promise<void> {
+    if (this.#session !== undefined || this.#starting !== undefined) return;
+    const stop = new AbortController();
+    const done = this.#start(stop.signal).finally(() => (this.#starting = undefined));
+    this.#starting = { stop, done };
+    await done;
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const { state, log, source, ownImage } = this.#options;
+    this.#options.onProblem(undefined);
+    state.resetSteps(WAITING);
+    state.set('loading', 'Getting ready');
+    let preparing = true;
+    try {
+      const session = await Session.open(
+        {
+          ...this.#options,
+          report: (...step) => state.step(...step),
+          onEvent: (event) => this.#onEvent(event),
+          onPrepared: () => (preparing = false),
+        },
+        signal,
+      );
+      this.#session = session;
+      const { transport, reason } = session.machine.attachment;
+      log('info', `Booting ${source.title} (${transport}: ${reason})`);
+      this.#options.onSession(session);
+      state.step('guest', 'active', 'Booting');
+      state.set('booting', `Booting ${source.title}`);
+      await session.machine.run();
+      if (ownImage) this.#running('The machine runs');
+      else this.#follow(session);
+    } catch (error) {
+      if (signal.aborted) return;
+      await this.#drop();
+      this.#fail(error, preparing);
+    }
+  }
+
+  /**
+   * Shuts the guest down as its owner would, then flushes and closes the disk. Answers false, and
+   * has done nothing, where the guest does not take commands now.
+   */
+  async shutDown(): Promise<boolean> {
+    const session = this.#session;
+    if (session === undefined || this.#options.state.busy !== undefined) return true;
+    if (this.#options.ownImage || !(await this.#prompt(session))) return false;
+    const { state, log } = this.#options;
+    state.setBusy('The guest shuts down');
+    log('info', 'Asked the guest to power off');
+    const { serial } = session.machine;
+    const from = serial.position;
+    serial.send('poweroff\n');
+    const signal = AbortSignal.timeout(POWER_OFF_MS);
+    try {
+      await serial.waitFor(POWERED_OFF, { from, signal });
+      await this.#afterPowerOff(session, 'The guest has shut down');
+      return true;
+    } catch {
+      log('warning', `The guest did not power off within ${POWER_OFF_MS / 1000} seconds`);
+      return false;
+    } finally {
+      state.setBusy(undefined);
+    }
+  }
+
+  /** Ends the machine as a power cut does; what the guest flushed is kept. */
+  async cutPower(): Promise<void> {
+    this.#starting?.stop.abort(new DOMException('the power was cut', 'AbortError'));
+    await this.#starting?.done;
+    const session = this.#session;
+    if (session === undefined) {
+      this.#options.state.set('off', 'Off');
+      return;
+    }
+    await this.#close(session, 'The power was cut');
+  }
+
+  /** Throws away what the guest wrote, and boots again. */
+  async reset(): Promise<void> {
+    const { state, log, source } = this.#options;
+    await this.cutPower();
+    state.setBusy('Removing what the guest wrote');
+    try {
+      await source.reset();
+      log('good', 'The disk is as it was in the beginning');
+    } catch (error) {
+      this.#fail(error, false);
+      return;
+    } finally {
+      state.setBusy(undefined);
+    }
+    await this.start();
+  }
+
+  /** Saves the file that holds what the guest wrote. The guest stands still meanwhile. */
+  async download(signal: AbortSignal): Promise<void> {
+    const session = this.#session;
+    const { state, log } = this.#options;
+    if (session === undefined || state.busy !== undefined) return;
+    const name = session.plan.downloadName;
+    const target = await chooseSaveTarget(name);
+    if (target === undefined) return;
+    state.setBusy('Preparing the download');
+    try {
+      await this.#syncGuest(session);
+      await session.machine.pause();
+      let bytes = 0;
+      const onProgress = ({ done, total }: { done: number; total: number }): void => {
+        bytes = total;
+        state.setBusy(`Saving ${name}: ${formatBytes(done)} of ${formatBytes(total)}`);
+      };
+      for await (const chunk of session.disk.exportNode({ signal, onProgress })) {
+        await target.write(chunk);
+      }
+      await target.finish();
+      log('good', `Saved ${name}, ${formatBytes(bytes)}`);
+    } catch (error) {
+      await target.discard().catch(() => {});
+      if (signal.aborted) log('info', 'The download was canceled');
+      else log('error', `The download failed: ${explainError(error, this.#where(false)).detail}`);
+    } finally {
+      if (this.#session === session) await session.machine.run();
+      state.setBusy(undefined);
+    }
+  }
+
+  /** The page goes away. */
+  abandon(): void {
+    this.#starting?.stop.abort(new DOMException('the page was left', 'AbortError'));
+    this.#session?.abandon();
+  }
+
+  /** Watches the Linux guest: ready, powered off by itself, rebooting. */
+  #follow(session: Session, from = 0): void {
+    const { serial } = session.machine;
+    const { log } = this.#options;
+    void serial.waitFor(READY, { from }).then((match) => {
+      if (this.#session !== session) return;
+      const boots = match[1] === 'read-only' ? '' : `, boot number ${match[1]} of this disk`;
+      this.#running(`Linux is up${boots}`);
+    });
+    void serial.waitFor(NO_ROOT, { from }).then(() => {
+      if (this.#session !== session) return;
+      this.#running('Linux is up, but could not mount its disk');
+      log('error', 'Linux could not mount its disk. A reset starts from the image again.');
+    });
+    void serial.waitFor(REBOOTS, { from }).then(() => {
+      if (this.#session !== session) return;
+      log('info', 'The guest reboots');
+      this.#options.state.set('booting', 'The guest reboots');
+      this.#follow(session, serial.position);
+    });
+    void serial.waitFor(POWERED_OFF, { from }).then(async () => {
+      // A shutdown by button follows the same words.
+      if (this.#options.state.busy !== undefined || this.#session !== session) return;
+      await this.#afterPowerOff(session, 'The guest has powered itself off');
+    });
+  }
+
+  #running(words: string): void {
+    const { state, log } = this.#options;
+    state.step('guest', 'done', words);
+    state.set('running', words);
+    log('good', words);
+  }
+
+  async #afterPowerOff(session: Session, words: string): Promise<void> {
+    await pause(HALT_MS);
+    await this.#close(session, words);
+  }
+
+  async #close(session: Session, words: string): Promise<void> {
+    const { state, log, onSession } = this.#options;
+    if (this.#session !== session) return;
+    this.#session = undefined;
+    try {
+      await session.end();
+      log('good', `${words}; the disk is flushed and closed`);
+      state.set('off', `${words}. The disk is flushed and closed.`);
+    } catch (error) {
+      log('error', 'The disk could not be flushed');
+      this.#fail(error, false);
+    } finally {
+      onSession(undefined);
+    }
+  }
+
+  /** Brings the guest's shell to a prompt: it is there, or Ctrl-C ends what runs. */
+  async #prompt(session: Session): Promise<boolean> {
+    const { serial } = session.machine;
+    if (serial.atPrompt) return true;
+    if (this.#options.state.phase !== 'running') return false;
+    const from = serial.position;
+    serial.send('\x03');
+    const signal = AbortSignal.timeout(PROMPT_MS);
+    return serial.waitFor(/\nguest# ?$/, { from, signal }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async #syncGuest(session: Session): Promise<void> {
+    const { log, ownImage } = this.#options;
+    const { serial } = session.machine;
+    if (ownImage || !serial.atPrompt) {
+      log('warning', 'What the guest has not synced yet is not in the file, as after a power cut');
+      return;
+    }
+    await serial.run('sync', AbortSignal.timeout(SYNC_MS));
+  }
+
+  #onEvent(event: IOThreadEvent): void {
+    const { level, words } = eventWords(event);
+    this.#options.log(level, words);
+    const lost = event.event === 'IOTHREAD_FAILED' ? this.#session : undefined;
+    if (lost === undefined) return;
+    void this.#drop();
+    this.#fail(lost.disk.thread.failed ?? new Error(event.message), false);
+  }
+
+  /** Gives up the session, whatever of it still works. */
+  async #drop(): Promise<void> {
+    const session = this.#session;
+    if (session === undefined) return;
+    this.#session = undefined;
+    await session.end().catch(() => {});
+    this.#options.onSession(undefined);
+  }
+
+  #where(preparing: boolean): Parameters<typeof explainError>[1] {
+    return { ownImage: this.#options.ownImage, isolated: crossOriginIsolated, preparing };
+  }
+
+  #fail(error: unknown, preparing: boolean): void {
+    const { state, log, onProblem } = this.#options;
+    const problem = explainError(error, this.#where(preparing));
+    state.failSteps();
+    state.set('error', problem.title);
+    log('error', problem.title);
+    onProblem(problem);
+  }
+}
