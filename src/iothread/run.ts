@@ -32,7 +32,8 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
     context = new WorkerContext(setup.id, host, doorbell);
     context.poll.settings = { ...context.poll.settings, maxNs: setup.pollMaxNs };
     server = new ControlServer(context, doorbell, post);
-    const loop = context.run();
+    // The answer to this call leaves first: the loop may block at once.
+    const loop = host.turn().then(() => context!.run());
     loop.catch((error: unknown) => {
       // A bug of ours in the loop itself: nothing is served any more, so say so and end.
       host.setTimer(() => {
