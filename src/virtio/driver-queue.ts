@@ -3,6 +3,7 @@
 // entries holds N requests and a request costs a few stores. What the device writes is not trusted.
 
 import { assert } from '../base/assert.ts';
+import { layoutDriverQueue, SLOT_BYTES, SLOT_STATUS } from './driver-layout.ts';
 import {
   SECTOR_SIZE,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
@@ -15,9 +16,6 @@ import { MAX_CHAIN, VQ_OK, checkConfig, needEvent, type VirtqueueConfig } from '
 
 const PAGE = 4096;
 const DESC_WORDS = 4;
-/** A slot's first bytes: the header, and the status byte behind it. */
-const SLOT_BYTES = 32;
-const STATUS_AT = 16;
 /** No device writes it, so a request that was never served is not taken for done. */
 const NO_STATUS = 0xff;
 const TWO_32 = 2 ** 32;
@@ -73,7 +71,7 @@ export class DriverQueue {
 
   /** Bytes that a queue takes, a multiple of 4096. */
   static bytes(size: number, maxSegments: number): number {
-    return roundUp(slotsAt(size) + size * slotBytes(maxSegments), PAGE);
+    return layoutDriverQueue(size, maxSegments).bytes;
   }
 
   constructor({ memory, offset, size, maxSegments, eventIdx }: DriverQueueOptions) {
@@ -81,17 +79,18 @@ export class DriverQueue {
     assert(maxSegments >= 1 && maxSegments + 2 <= MAX_CHAIN, 'too many segments');
     this.size = size;
     this.maxSegments = maxSegments;
-    const avail = offset + 16 * size;
-    const used = offset + usedAt(size);
+    const layout = layoutDriverQueue(size, maxSegments);
+    const avail = offset + layout.avail;
+    const used = offset + layout.used;
     this.config = { size, desc: offset, avail, used, eventIdx, indirect: true };
     assert(checkConfig(this.config, memory.length) === VQ_OK, 'bad queue size or memory too small');
-    assert(offset + DriverQueue.bytes(size, maxSegments) <= memory.length, 'memory too small');
+    assert(offset + layout.bytes <= memory.length, 'memory too small');
     this.#bytes = memory;
     const { buffer, byteOffset, length } = memory;
     this.#words = new Uint32Array(buffer, byteOffset, Math.floor(length / 4));
     this.#halves = new Uint16Array(buffer, byteOffset, Math.floor(length / 2));
-    this.#slots = offset + slotsAt(size);
-    this.#slotBytes = slotBytes(maxSegments);
+    this.#slots = offset + layout.slots;
+    this.#slotBytes = layout.slotBytes;
     this.#mask = size - 1;
     this.#eventIdx = eventIdx;
     this.#descriptors = offset / 4;
@@ -105,7 +104,7 @@ export class DriverQueue {
     this.#writable = new Float64Array(size);
     this.#freeSlots = new Uint16Array(size);
     this.#free = size;
-    memory.fill(0, offset, offset + DriverQueue.bytes(size, maxSegments));
+    memory.fill(0, offset, offset + layout.bytes);
     for (let slot = 0; slot < size; slot++) this.#format(slot);
   }
 
@@ -115,7 +114,7 @@ export class DriverQueue {
     const header = this.#slots + slot * this.#slotBytes;
     const table = header + SLOT_BYTES;
     this.#describe(this.#descriptors + slot * DESC_WORDS, table, 0, VIRTQ_DESC_F_INDIRECT);
-    this.#describe(table / 4, header, STATUS_AT, VIRTQ_DESC_F_NEXT | (1 << 16));
+    this.#describe(table / 4, header, SLOT_STATUS, VIRTQ_DESC_F_NEXT | (1 << 16));
   }
 
   #describe(at: number, address: number, length: number, tail: number): void {
@@ -165,7 +164,7 @@ export class DriverQueue {
       bytes += length;
       at += DESC_WORDS;
     }
-    this.#describe(at, header + STATUS_AT, 1, VIRTQ_DESC_F_WRITE);
+    this.#describe(at, header + SLOT_STATUS, 1, VIRTQ_DESC_F_WRITE);
     this.#enter(slot, header, type, offset, count, cookie, write === 0 ? 1 : bytes + 1);
     return slot;
   }
@@ -179,7 +178,7 @@ export class DriverQueue {
     const header = this.#slots + slot * this.#slotBytes;
     const at = (header + SLOT_BYTES) / 4 + DESC_WORDS;
     this.#describe(at, address, length, VIRTQ_DESC_F_NEXT | write | (2 << 16));
-    this.#describe(at + DESC_WORDS, header + STATUS_AT, 1, VIRTQ_DESC_F_WRITE);
+    this.#describe(at + DESC_WORDS, header + SLOT_STATUS, 1, VIRTQ_DESC_F_WRITE);
     this.#enter(slot, header, type, offset, 1, cookie, write === 0 ? 1 : length + 1);
     return slot;
   }
@@ -201,7 +200,7 @@ export class DriverQueue {
     words[header / 4 + 2] = sector % TWO_32;
     // A sector beyond 64 bits stays beyond any disk.
     words[header / 4 + 3] = sector < TWO_32 ? 0 : Math.min(sector / TWO_32, TWO_32 - 1);
-    this.#bytes[header + STATUS_AT] = NO_STATUS;
+    this.#bytes[header + SLOT_STATUS] = NO_STATUS;
     words[this.#descriptors + slot * DESC_WORDS + 2] = 16 * (count + 2);
     this.#cookies[slot] = cookie;
     this.#writable[slot] = writable;
@@ -260,7 +259,7 @@ export class DriverQueue {
       return false;
     }
     const written = Math.min(length, this.#writable[slot]!);
-    const status = this.#bytes[this.#slots + slot * this.#slotBytes + STATUS_AT]!;
+    const status = this.#bytes[this.#slots + slot * this.#slotBytes + SLOT_STATUS]!;
     this.#lastUsed = (this.#lastUsed + 1) & 0xffff;
     this.#writable[slot] = 0;
     this.#freeSlots[this.#free] = slot;
@@ -289,23 +288,4 @@ export class DriverQueue {
     this.#eventWritten = event;
     Atomics.store(this.#halves, this.#usedEvent, event);
   }
-}
-
-function roundUp(bytes: number, to: number): number {
-  return Math.ceil(bytes / to) * to;
-}
-
-// Offsets in the queue's memory: descriptors and avail ring, used ring, slots; the parts that two
-// threads write begin in cache lines of their own.
-
-function usedAt(size: number): number {
-  return roundUp(16 * size + 6 + 2 * size, 64);
-}
-
-function slotsAt(size: number): number {
-  return roundUp(usedAt(size) + 6 + 8 * size, 64);
-}
-
-function slotBytes(maxSegments: number): number {
-  return roundUp(SLOT_BYTES + 16 * (maxSegments + 2), 64);
 }
