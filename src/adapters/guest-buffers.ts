@@ -37,7 +37,9 @@ export class GuestBuffers {
 
   /** Chains made available and not yet in the used ring. */
   get inFlight(): number {
-    return (this.#seen - Atomics.load(this.#halves, this.#setup.used / 2 + 1)) & 0xffff;
+    const used = Atomics.load(this.#halves, this.#setup.used / 2 + 1);
+    const count = (this.#seen - used) & 0xffff;
+    return count <= this.#setup.size ? count : 0; // completed before it was seen
   }
   /** The driver's flag VIRTQ_AVAIL_F_NO_INTERRUPT and the like. */
   get availFlags(): number {

@@ -1,0 +1,191 @@
+// A virtio-blk device in a v86 machine: the registers on one side, a data path on the other, and the
+// places where completions are looked for. Most are seen by this thread itself - at the end of the
+// notify handler, when the guest halts, between slices of guest code - and never wait for a message.
+
+import { BlockError } from '../block/block-error.ts';
+import { VirtioBlkConfig } from '../virtio/virtio-blk-config.ts';
+import { VirtioPci } from '../virtio/virtio-pci.ts';
+import type { VirtioPciState } from '../virtio/virtio-pci.ts';
+import { CompletionPoll } from './completion-poll.ts';
+import type { DataPath } from './data-path.ts';
+import type { MachineListener, V86Machine } from './v86-machine.ts';
+import { plugVirtioBlk } from './v86-pci.ts';
+import type { PciFunction, PciPlace } from './v86-pci.ts';
+
+export interface V86DeviceOptions extends PciPlace {
+  readonly machine: V86Machine;
+  readonly path: DataPath;
+  /** Why this data path was taken; for people. */
+  readonly reason: string;
+  /** Answer to GET_ID; goes into saved states too. */
+  readonly serial: string;
+  readonly readOnly: boolean;
+  readonly queueSize: number;
+}
+
+/** Counts since the device was attached. */
+export interface V86DeviceStats {
+  readonly transport: 'zero-copy' | 'bounce';
+  readonly reason: string;
+  readonly slot: number;
+  /** Notifications by the driver that reached a queue. */
+  readonly kicks: number;
+  readonly interrupts: number;
+  readonly resets: number;
+  /** Looks that found something, by place: where a completion was seen first. */
+  readonly seen: Readonly<Record<SeenAt, number>>;
+  /** Busy waits at the end of a notification, and while the guest had halted. */
+  readonly notifyPoll: PollStats;
+  readonly haltPoll: PollStats;
+  readonly inFlight: number;
+  /** Why the device needs reset, when it does. */
+  readonly failure: string | undefined;
+  /** Counts of the transport: chains, JIT invalidations, bytes copied … */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface PollStats {
+  readonly hits: number;
+  readonly misses: number;
+  readonly skipped: number;
+}
+
+/** `message`: the fallback, where nobody had polled. */
+type SeenAt = 'notify' | 'register' | 'halt' | 'pause' | 'yield' | 'message';
+
+export class V86Device implements MachineListener {
+  readonly transport: 'zero-copy' | 'bounce';
+  readonly reason: string;
+  readonly #machine: V86Machine;
+  readonly #path: DataPath;
+  readonly #pci: VirtioPci;
+  readonly #function: PciFunction;
+  readonly #notifyPoll: CompletionPoll;
+  readonly #haltPoll: CompletionPoll;
+  readonly #due: () => boolean;
+  readonly #seen = { notify: 0, register: 0, halt: 0, pause: 0, yield: 0, message: 0 };
+  #kicks = 0;
+  #idle: (() => void)[] = [];
+
+  /** Plugs the device in. The machine is loaded and does not run yet. */
+  constructor(options: V86DeviceOptions) {
+    const { machine, path, queueSize, readOnly, serial } = options;
+    const { channel } = path;
+    this.transport = path.transport;
+    this.reason = options.reason;
+    this.#machine = machine;
+    this.#path = path;
+    this.#due = (): boolean => path.due();
+    const now = (): number => machine.now();
+    this.#notifyPoll = new CompletionPoll(now);
+    this.#haltPoll = new CompletionPoll(now);
+    this.#pci = new VirtioPci({
+      channel,
+      config: new VirtioBlkConfig({ channel, queueSize, readOnly }),
+      queueSize,
+      ramBytes: machine.ramBytes,
+      serial,
+      hooks: {
+        kick: (q) => this.#kick(q),
+        setIrq: (up) => machine.setIrq(this.#function.pciId, up),
+        progress: () => this.#look('register'),
+        isGone: () => path.failed !== undefined,
+        guestWord: (address) => machine.ramHalves[address >> 1]!,
+      },
+    });
+    this.#function = plugVirtioBlk(machine, this.#pci, options);
+    machine.listen(this);
+    path.onDue(() => this.#onDue());
+  }
+
+  get slot(): number {
+    return this.#function.slot;
+  }
+
+  stats(): V86DeviceStats {
+    const { hits, misses, skipped } = this.#notifyPoll;
+    const halt = this.#haltPoll;
+    return {
+      transport: this.transport,
+      reason: this.reason,
+      slot: this.slot,
+      kicks: this.#kicks,
+      interrupts: this.#pci.interrupts,
+      resets: this.#pci.resets,
+      seen: { ...this.#seen },
+      notifyPoll: { hits, misses, skipped },
+      haltPoll: { hits: halt.hits, misses: halt.misses, skipped: halt.skipped },
+      inFlight: this.#path.inFlight,
+      failure: this.#pci.failure,
+      counters: this.#path.counters,
+    };
+  }
+
+  /**
+   * The registers as plain data, to keep beside v86's own saved state. Stop the emulator first;
+   * this waits for the requests in flight and hands their interrupts to the guest.
+   */
+  async save(): Promise<VirtioPciState> {
+    for (;;) {
+      this.#look('message');
+      if (this.#path.failed !== undefined) {
+        throw new BlockError('ENODEV', 'the disk of the device is gone');
+      }
+      if (this.#path.inFlight === 0) break;
+      const idle = new Promise<void>((resolve) => this.#idle.push(resolve));
+      this.#path.arm();
+      if (this.#due()) this.#onDue();
+      await idle;
+    }
+    return this.#pci.save();
+  }
+
+  /** Puts saved registers back, after `emulator.restore_state`, before `run`. */
+  restore(state: VirtioPciState): void {
+    this.#pci.restore(state);
+  }
+
+  /** Takes the device off the machine and away from its IOThread. The disk stays open. */
+  async detach(): Promise<void> {
+    this.#machine.unlisten(this);
+    this.#path.onDue(null);
+    this.#pci.reset();
+    this.#function.unplug();
+    await this.#path.remove();
+  }
+
+  onPause(halted: boolean): void {
+    if (halted && this.#path.expecting() && this.#haltPoll.wait(this.#due)) this.#look('halt');
+    else this.#look('pause');
+  }
+
+  onYield(ms: number): void {
+    if (ms <= 0 || this.#path.inFlight === 0) return; // back in a turn, or nothing to wait for
+    this.#path.arm();
+    this.#look('yield');
+  }
+
+  onReboot(): void {
+    this.#pci.reset();
+  }
+
+  #kick(q: number): void {
+    this.#kicks += 1;
+    this.#path.kick(q);
+    if (this.#path.expecting() && this.#notifyPoll.wait(this.#due)) this.#look('notify');
+    else this.#pci.update();
+  }
+
+  #look(where: SeenAt): void {
+    const due = this.#path.due();
+    this.#path.look();
+    if (!due) return;
+    this.#seen[where] += 1;
+    this.#pci.update();
+  }
+
+  #onDue(): void {
+    this.#look('message');
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,135 @@
+// diskplane/v86: gives an unmodified v86 a virtio-blk disk that an IOThread serves. In place where
+// the emulator's memory is shared (`sharedMemoryV86`), through a bounce memory otherwise.
+
+import { BlockError } from '../block/block-error.ts';
+import type { Disk } from '../disk.ts';
+import { connectDriver } from '../iothread/connect-driver.ts';
+import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
+import { BouncePath } from './bounce-path.ts';
+import type { DataPath } from './data-path.ts';
+import { V86Device } from './v86-device.ts';
+import { machineOf } from './v86-machine.ts';
+import type { V86Emulator, V86Machine } from './v86-machine.ts';
+import { whyUnshared } from './v86-shared-memory.ts';
+import { ZeroCopyPath } from './v86-zero-copy.ts';
+
+export { sharedMemoryV86 } from './v86-shared-memory.ts';
+export type {
+  SharedMemoryOptions,
+  SharedMemoryStats,
+  SharedMemoryV86,
+  WasmSource,
+} from './v86-shared-memory.ts';
+export type { V86Device, V86DeviceStats } from './v86-device.ts';
+export type { V86Emulator } from './v86-machine.ts';
+export type { VirtioPciState } from '../virtio/virtio-pci.ts';
+
+export interface AttachVirtioBlkOptions {
+  /** PCI slot; default: the first free one, 8 for the first disk. */
+  readonly slot?: number;
+  /** I/O port at first, a multiple of 256; default: the first free one from 0xd100. */
+  readonly port?: number;
+  /** Entries of a virtqueue, a power of two of 2 to 1024. Default 128. */
+  readonly queueSize?: number;
+  /** Default 1: v86 has one CPU. */
+  readonly numQueues?: number;
+  /** `auto` is zero copy where the emulator's memory is shared. Default. */
+  readonly transport?: 'auto' | 'zero-copy' | 'bounce';
+}
+
+/** Slots of the driver and pages of 64 KiB that hold the data of requests on the bounce path. */
+const BOUNCE_QUEUE_SIZE = 256;
+const BOUNCE_PAGES = 128;
+
+/**
+ * Attaches `disk` as /dev/vda (vdb, … for further ones). Waits until the emulator is loaded; it must
+ * not run yet (`autostart: false`), since firmware and kernel look at the bus as they start. Throws
+ * BlockError: ENOTSUP for a v86 or a transport that does not fit, EBUSY for a running emulator.
+ */
+export async function attachVirtioBlk(
+  emulator: V86Emulator,
+  disk: Disk,
+  options: AttachVirtioBlkOptions = {},
+): Promise<V86Device> {
+  const { queueSize = 128, numQueues = 1, transport = 'auto' } = options;
+  if (queueSize < 2 || queueSize > 1024 || (queueSize & (queueSize - 1)) !== 0) {
+    throw new BlockError('EINVAL', `queueSize ${queueSize} is not a power of two of 2 to 1024`);
+  }
+  if (!(Number.isInteger(numQueues) && numQueues >= 1 && numQueues <= 16)) {
+    throw new BlockError('EINVAL', `numQueues ${numQueues} is not within 1 and 16`);
+  }
+  const machine = await machineOf(emulator);
+  if (emulator.is_running()) {
+    throw new BlockError('EBUSY', 'attach the disk before the emulator runs: autostart: false');
+  }
+  const [zeroCopy, reason] = chooseTransport(machine, transport);
+  const path = zeroCopy
+    ? await zeroCopyPath(machine, disk, numQueues)
+    : await bouncePath(machine, disk, numQueues);
+  try {
+    const { serial, readOnly } = disk;
+    return new V86Device({ ...options, machine, path, reason, serial, readOnly, queueSize });
+  } catch (error) {
+    await path.remove();
+    throw error;
+  }
+}
+
+function chooseTransport(
+  machine: V86Machine,
+  wanted: 'auto' | 'zero-copy' | 'bounce',
+): readonly [zeroCopy: boolean, reason: string] {
+  if (wanted === 'bounce') return [false, 'asked for'];
+  if (machine.shared) return [true, "the emulator's memory is shared"];
+  const why = whyUnshared(machine.memory) ?? 'it was not started with sharedMemoryV86';
+  const reason = `the emulator's memory is not shared: ${why}`;
+  if (wanted === 'zero-copy') throw new BlockError('ENOTSUP', reason);
+  return [false, reason];
+}
+
+async function zeroCopyPath(
+  machine: V86Machine,
+  disk: Disk,
+  numQueues: number,
+): Promise<DataPath> {
+  const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
+  const { memory, ramBase, ramBytes } = machine;
+  const device = await disk.attachDevice({ memory, ramBase, ramBytes, scratch, numQueues });
+  return new ZeroCopyPath(machine, device);
+}
+
+let bounceDevices = 0;
+
+async function bouncePath(
+  machine: V86Machine,
+  disk: Disk,
+  numQueues: number,
+): Promise<DataPath> {
+  const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
+  const module = instantiateQueueModule(machine.memory);
+  bounceDevices += 1;
+  const { driver, device } = await connectDriver(disk.thread, {
+    id: `${disk.rootNode}:bounce${bounceDevices}`,
+    drive: disk.rootNode,
+    queueSize: BOUNCE_QUEUE_SIZE,
+    poolPages: BOUNCE_PAGES,
+    serial: disk.serial,
+  });
+  const { ramBase, ramBytes: ramSize, cpu } = machine;
+  return new BouncePath({
+    guest: {
+      get ram(): Uint8Array {
+        return machine.ram;
+      },
+      written: (from, to) => cpu.jit_dirty_cache(from, to),
+    },
+    driver,
+    device,
+    numQueues,
+    newQueue: (q, config) => {
+      const at = scratch + q * QUEUE_SCRATCH_BYTES;
+      return new WasmQueue({ module, ramBase, ramSize, scratch: at, config });
+    },
+  });
+}

@@ -1,0 +1,387 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { DEVICE_GONE, DeviceChannel } from './device-channel.ts';
+import { VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_F_VERSION_1 } from './spec.ts';
+import { VirtioBlkConfig } from './virtio-blk-config.ts';
+import { VirtioPci } from './virtio-pci.ts';
+import { virtioBlkPciSpace } from './virtio-pci-space.ts';
+import { VQ_BAD_INDEX } from './virtqueue.ts';
+
+const RAM = 1 << 20;
+const ISR = 0x40;
+const NOTIFY = 0x44;
+const CONFIG = 0x80;
+const NEEDS_RESET = 0x40;
+
+/** The registers, a RAM of bytes behind them, and a data plane played by the test. */
+class Rig {
+  readonly channel: DeviceChannel;
+  readonly pci: VirtioPci;
+  readonly kicks: number[] = [];
+  readonly ram = new DataView(new ArrayBuffer(RAM));
+  irq = false;
+  gone = false;
+  onProgress: () => void = () => {};
+
+  constructor({ numQueues = 1, readOnly = false, serial = 'disk', sectors = 4096 } = {}) {
+    this.channel = new DeviceChannel(
+      new SharedArrayBuffer(DeviceChannel.bytes(numQueues)),
+      numQueues,
+    );
+    this.channel.setCapacity(sectors);
+    this.channel.takeConfigCall();
+    this.pci = new VirtioPci({
+      channel: this.channel,
+      config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly }),
+      queueSize: 128,
+      ramBytes: RAM,
+      serial,
+      hooks: {
+        kick: (q) => this.kicks.push(q),
+        setIrq: (up) => (this.irq = up),
+        progress: () => this.onProgress(),
+        isGone: () => this.gone,
+        guestWord: (address) => this.ram.getUint16(address, true),
+      },
+    });
+  }
+
+  get status(): number {
+    return this.pci.read(0x14, 1);
+  }
+  set status(value: number) {
+    this.pci.write(0x14, 1, value);
+  }
+
+  features(...bits: number[]): void {
+    for (const window of [0, 1]) {
+      const mask = bits
+        .filter((bit) => bit >> 5 === window)
+        .reduce((sum, bit) => sum + 2 ** (bit & 31), 0);
+      this.pci.write(0x08, 4, window);
+      this.pci.write(0x0c, 4, mask);
+    }
+  }
+
+  queue(q: number, desc: number, size = 16): void {
+    this.pci.write(0x16, 2, q);
+    this.pci.write(0x18, 2, size);
+    for (const [i, address] of [desc, desc + 0x400, desc + 0x800].entries()) {
+      this.pci.write(0x20 + 8 * i, 4, address);
+      this.pci.write(0x24 + 8 * i, 4, 0);
+    }
+    this.pci.write(0x1c, 2, 1);
+  }
+
+  start(...bits: number[]): void {
+    this.status = 1;
+    this.status = 3;
+    this.features(VIRTIO_F_VERSION_1, ...bits);
+    this.status = 11;
+    this.queue(0, 0x1000);
+    this.status = 15;
+  }
+}
+
+describe('virtio-pci registers', () => {
+  let rig: Rig;
+  beforeEach(() => (rig = new Rig()));
+
+  it('offers what the device can, in two windows', () => {
+    const window = (select: number): number => {
+      rig.pci.write(0x00, 4, select);
+      return rig.pci.read(0x04, 4);
+    };
+    const bits = [2, 6, 9, 10, 11, 13, 14, 28, 29];
+    expect(window(0)).toBe(bits.reduce((sum, bit) => sum + 2 ** bit, 0));
+    expect(window(1)).toBe(1);
+    expect(window(2)).toBe(0);
+    const readOnly = new Rig({ readOnly: true, numQueues: 2 });
+    const ro = readOnly.pci.read(0x04, 4);
+    expect([5, 12, 13, 14].map((bit) => (ro >> bit) & 1)).toEqual([1, 1, 0, 0]);
+  });
+
+  it('starts: queues, features and cache mode reach the channel, then a kick', () => {
+    rig.start(VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE);
+    expect(rig.status).toBe(15);
+    expect(rig.channel.generation & 1).toBe(1);
+    expect(rig.channel.features).toBe((1n << 32n) | (1n << 9n) | (1n << 11n));
+    expect(rig.channel.queue(0)).toEqual({
+      size: 16,
+      desc: 0x1000,
+      avail: 0x1400,
+      used: 0x1800,
+      lastAvail: 0,
+      usedIdx: 0,
+    });
+    expect(rig.kicks).toEqual([0]);
+    rig.pci.write(NOTIFY, 2, 0);
+    rig.pci.write(NOTIFY, 2, 1); // no such queue
+    expect(rig.kicks).toEqual([0, 0]);
+  });
+
+  it('ignores kicks before DRIVER_OK and register writes to an enabled queue', () => {
+    rig.pci.write(NOTIFY, 2, 0);
+    rig.queue(0, 0x2000);
+    rig.pci.write(0x20, 4, 0x3000);
+    rig.pci.write(0x18, 2, 8);
+    expect(rig.pci.read(0x20, 4)).toBe(0x2000);
+    expect(rig.pci.read(0x18, 2)).toBe(16);
+    expect(rig.kicks).toEqual([]);
+  });
+
+  it('reads size 0 for a queue that is not there, and takes only powers of two', () => {
+    rig.pci.write(0x16, 2, 1);
+    expect(rig.pci.read(0x18, 2)).toBe(0);
+    rig.pci.write(0x1c, 2, 1);
+    expect(rig.pci.read(0x1c, 2)).toBe(0);
+    rig.pci.write(0x16, 2, 0);
+    for (const size of [0, 3, 127, 256, 65535]) rig.pci.write(0x18, 2, size);
+    expect(rig.pci.read(0x18, 2)).toBe(128);
+    rig.pci.write(0x18, 2, 32);
+    expect(rig.pci.read(0x18, 2)).toBe(32);
+  });
+
+  it('refuses FEATURES_OK without VERSION_1 or with a feature it did not offer', () => {
+    rig.features(VIRTIO_BLK_F_FLUSH);
+    rig.status = 11;
+    expect(rig.status).toBe(3);
+    rig.features(VIRTIO_F_VERSION_1, 34);
+    rig.status = 11;
+    expect(rig.status).toBe(3);
+    rig.status = 0;
+    rig.features(VIRTIO_F_VERSION_1);
+    rig.status = 11;
+    expect(rig.status).toBe(11);
+    rig.features(VIRTIO_F_VERSION_1, VIRTIO_BLK_F_FLUSH); // frozen
+    rig.pci.write(0x08, 4, 0);
+    expect(rig.pci.read(0x0c, 4)).toBe(0);
+  });
+
+  it.each([
+    ['beyond RAM', RAM, 0],
+    ['misaligned', 0x1008, 0],
+    ['above 4 GiB', 0x1000, 1],
+  ])('needs reset for a ring %s', (_what, address, high) => {
+    rig.status = 11;
+    rig.pci.write(0x20, 4, address);
+    rig.pci.write(0x24, 4, high);
+    rig.pci.write(0x28, 4, 0x1800);
+    rig.pci.write(0x30, 4, 0x2000);
+    rig.pci.write(0x1c, 2, 1);
+    expect(rig.pci.read(0x1c, 2)).toBe(0);
+    expect(rig.pci.needsReset).toBe(true);
+    expect(rig.pci.failure).toContain('queue 0');
+    rig.status = 15;
+    expect(rig.channel.generation & 1).toBe(0); // never started
+  });
+
+  it('needs reset for DRIVER_OK without FEATURES_OK, and tells by a config interrupt', () => {
+    rig.status = 7;
+    expect(rig.status & NEEDS_RESET).toBe(NEEDS_RESET);
+    expect(rig.irq).toBe(true);
+    expect(rig.pci.read(ISR, 1)).toBe(2);
+    rig.status = 7; // the driver cannot clear it
+    expect(rig.status & NEEDS_RESET).toBe(NEEDS_RESET);
+  });
+
+  it('raises INTx until the ISR is read, which clears it', () => {
+    rig.start();
+    rig.channel.call(0);
+    expect(rig.irq).toBe(false);
+    rig.pci.update();
+    expect(rig.irq).toBe(true);
+    expect(rig.pci.read(ISR, 1)).toBe(1);
+    expect(rig.irq).toBe(false);
+    expect(rig.pci.read(ISR, 1)).toBe(0);
+    rig.channel.setCapacity(8192);
+    rig.channel.call(0);
+    rig.pci.update();
+    expect(rig.pci.read(ISR, 1)).toBe(3);
+    expect(rig.pci.interrupts).toBe(2);
+  });
+
+  it('looks for completions when the ISR is read', () => {
+    rig.start();
+    rig.onProgress = (): void => {
+      if (rig.channel.call(0)) throw new Error('nobody waits');
+      rig.pci.update();
+    };
+    expect(rig.pci.read(ISR, 1)).toBe(1);
+    expect(rig.irq).toBe(false);
+  });
+
+  it('resets: status is not 0 before the data plane has let go', () => {
+    rig.start();
+    rig.channel.acknowledge(rig.channel.generation);
+    rig.channel.call(0);
+    rig.pci.update();
+    rig.status = 0;
+    expect(rig.irq).toBe(false);
+    expect(rig.status).toBe(15);
+    rig.onProgress = (): void => rig.channel.acknowledge(rig.channel.generation);
+    expect(rig.status).toBe(0);
+    expect(rig.pci.read(0x18, 2)).toBe(128);
+    expect(rig.pci.read(0x20, 4)).toBe(0);
+    expect(rig.pci.read(ISR, 1)).toBe(0);
+    rig.pci.write(NOTIFY, 2, 0);
+    expect(rig.kicks).toEqual([0, 0]); // DRIVER_OK and reset
+    rig.start();
+    expect(rig.channel.generation & 1).toBe(1);
+  });
+
+  it('does not hang a reset, nor start again, when the worker is gone', () => {
+    rig.start();
+    rig.channel.break(DEVICE_GONE);
+    rig.pci.update();
+    expect(rig.status).toBe(15 | NEEDS_RESET);
+    expect(rig.pci.failure).toContain('IOThread');
+    expect(rig.pci.read(ISR, 1)).toBe(2);
+    rig.status = 0;
+    expect(rig.status).toBe(0);
+    const { generation } = rig.channel;
+    rig.start();
+    expect(rig.pci.needsReset).toBe(true);
+    expect(rig.channel.generation).toBe(generation);
+  });
+
+  it('does not hang a reset when the worker dies during it', () => {
+    rig.start();
+    rig.status = 0;
+    expect(rig.status).toBe(15);
+    rig.gone = true;
+    expect(rig.status).toBe(0);
+  });
+
+  it('reports a broken ring and serves it no more', () => {
+    rig.start();
+    rig.channel.break(VQ_BAD_INDEX);
+    rig.pci.update();
+    expect(rig.pci.needsReset).toBe(true);
+    expect(rig.pci.failure).toContain('index');
+    rig.pci.write(NOTIFY, 2, 0);
+    expect(rig.kicks).toEqual([0]);
+  });
+
+  it('reads any width at any offset, and splits and merges writes', () => {
+    rig.start();
+    rig.pci.write(0x16, 2, 0);
+    const bytes = Array.from({ length: 56 }, (_, at) => rig.pci.read(at, 1));
+    for (let at = 0; at < 56; at++) {
+      for (const width of [1, 2, 4]) {
+        let expected = 0;
+        for (let i = width - 1; i >= 0; i--) expected = expected * 256 + (bytes[at + i] ?? 0);
+        expect(rig.pci.read(at, width), `${width} bytes at ${at}`).toBe(expected);
+      }
+    }
+    const other = new Rig();
+    for (const i of [0, 1, 2, 3]) other.pci.write(0x20 + i, 1, 0x10 + i);
+    expect(other.pci.read(0x20, 4)).toBe(0x13121110);
+    other.pci.write(0x14, 4, 0x0000_0003); // status, generation, queue_select
+    expect(other.status).toBe(3);
+  });
+});
+
+describe('configuration space', () => {
+  it('holds capacity, limits and geometry at their offsets, in any width', () => {
+    const rig = new Rig({ sectors: 5 * 2 ** 32 + 7, numQueues: 3 });
+    expect(rig.pci.read(CONFIG, 4)).toBe(7);
+    expect(rig.pci.read(CONFIG + 4, 4)).toBe(5);
+    expect(rig.pci.read(CONFIG + 12, 4)).toBe(126);
+    expect(rig.pci.read(CONFIG + 20, 4)).toBe(512);
+    expect(rig.pci.read(CONFIG + 24, 1)).toBe(3);
+    expect(rig.pci.read(CONFIG + 34, 2)).toBe(3);
+    expect(rig.pci.read(CONFIG + 36, 4)).toBe(4194303);
+    expect(rig.pci.read(CONFIG + 44, 4)).toBe(8);
+    expect(rig.pci.read(CONFIG + 56, 1)).toBe(1);
+    expect(rig.pci.read(CONFIG + 60, 4)).toBe(0);
+    expect(rig.pci.read(CONFIG + 127, 4)).toBe(0);
+    expect(rig.pci.read(0x12, 2)).toBe(3);
+  });
+
+  it('follows a resize and bumps the generation', () => {
+    const rig = new Rig();
+    const generation = rig.pci.read(0x15, 1);
+    rig.channel.setCapacity(9999);
+    expect(rig.pci.read(CONFIG, 4)).toBe(9999);
+    expect(rig.pci.read(0x15, 1)).not.toBe(generation);
+  });
+
+  it.each([
+    ['neither', [], false],
+    ['FLUSH', [VIRTIO_BLK_F_FLUSH], true],
+    ['CONFIG_WCE', [VIRTIO_BLK_F_CONFIG_WCE], true],
+  ])('starts with the cache mode for %s', (_what, bits, writeCache) => {
+    const rig = new Rig();
+    rig.start(...bits);
+    expect(rig.channel.writeCache).toBe(writeCache);
+  });
+
+  it('lets the driver switch the cache, and a reset puts it back', () => {
+    const rig = new Rig();
+    rig.start(VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE);
+    rig.pci.write(CONFIG + 32, 1, 0);
+    expect(rig.channel.writeCache).toBe(false);
+    rig.pci.write(CONFIG, 4, 0xffffffff); // not writable
+    expect(rig.pci.read(CONFIG, 4)).toBe(4096);
+    rig.status = 0;
+    expect(rig.pci.read(CONFIG + 32, 1)).toBe(1);
+    rig.start(VIRTIO_BLK_F_FLUSH); // CONFIG_WCE not negotiated
+    rig.pci.write(CONFIG + 32, 1, 0);
+    expect(rig.channel.writeCache).toBe(true);
+  });
+});
+
+describe('saved state', () => {
+  it('comes back on another device with the same disk, where the rings stood', () => {
+    const rig = new Rig();
+    rig.start(VIRTIO_BLK_F_FLUSH);
+    for (const ring of [0x1400, 0x1800]) rig.ram.setUint16(ring + 2, 65530, true);
+    rig.channel.call(0);
+    rig.pci.update();
+    const state = structuredClone(rig.pci.save());
+    const other = new Rig();
+    other.pci.restore(state);
+    expect(other.status).toBe(15);
+    expect(other.irq).toBe(true);
+    expect(other.channel.queue(0)).toMatchObject({ size: 16, lastAvail: 65530, usedIdx: 65530 });
+    expect(other.channel.features).toBe(rig.channel.features);
+    expect(other.kicks).toEqual([0]);
+    expect(other.pci.read(ISR, 1)).toBe(1);
+    for (let at = 0; at < 56; at++) expect(other.pci.read(at, 1)).toBe(rig.pci.read(at, 1));
+  });
+
+  it('is refused for another disk, another size, or more queues', () => {
+    const rig = new Rig();
+    rig.start();
+    const state = rig.pci.save();
+    expect(() => new Rig({ serial: 'other' }).pci.restore(state)).toThrow(/'disk'.*'other'/);
+    expect(() => new Rig({ sectors: 8 }).pci.restore(state)).toThrow(/4096 sectors/);
+    expect(() => new Rig({ numQueues: 2 }).pci.restore(state)).toThrow(/1 queues, the device 2/);
+    const queues = [{ ...state.queues[0]!, addresses: [RAM, 0, 0, 0, 0, 0] }];
+    expect(() => new Rig().pci.restore({ ...state, queues })).toThrow(/queue 0 does not fit/);
+  });
+
+  it('is not taken while a request is in flight', () => {
+    const rig = new Rig();
+    rig.start();
+    rig.ram.setUint16(0x1402, 1, true);
+    expect(() => rig.pci.save()).toThrow(/in flight/);
+  });
+});
+
+it('announces its register blocks in PCI capabilities that form a list', () => {
+  const bytes = virtioBlkPciSpace(0xd100);
+  const view = new DataView(bytes.buffer);
+  const blocks: number[][] = [];
+  for (let at = bytes[0x34]!; at !== 0; at = bytes[at + 1]!) {
+    expect(bytes[at]).toBe(9);
+    blocks.push([bytes[at + 3]!, view.getUint32(at + 8, true), view.getUint32(at + 12, true)]);
+  }
+  expect(blocks).toEqual([
+    [1, 0, 56],
+    [3, 0x40, 1],
+    [2, 0x44, 4],
+    [4, 0x80, 64],
+  ]);
+  expect(view.getUint32(0x10, true)).toBe(0xd101);
+});
