@@ -4,6 +4,9 @@
 
 import { LruList } from '../../base/lru.ts';
 
+/** What guests read most; views of that size are kept. Bytes. */
+export const CACHE_PAGE = 4096;
+
 export class HttpCache {
   /** Bytes; a power of two. */
   readonly chunkSize: number;
@@ -15,6 +18,8 @@ export class HttpCache {
   /** Slots whose memory exists. */
   #made = 0;
   readonly #bytes: Uint8Array[] = [];
+  /** By slot and page in it: views made so far. */
+  readonly #pages: (Uint8Array | undefined)[] = [];
   /** Chunk number in a published slot. */
   readonly #chunks: Float64Array;
   readonly #slots = new Map<number, number>();
@@ -52,6 +57,13 @@ export class HttpCache {
   /** The slot's bytes, `chunkSize` of them; past the image's end they mean nothing. */
   bytes(slot: number): Uint8Array {
     return this.#bytes[slot]!;
+  }
+
+  /** Page `page` of the slot, as a view that is made once. */
+  page(slot: number, page: number): Uint8Array {
+    const index = slot * (this.chunkSize / CACHE_PAGE) + page;
+    const start = page * CACHE_PAGE;
+    return (this.#pages[index] ??= this.bytes(slot).subarray(start, start + CACHE_PAGE));
   }
 
   /** A slot to fill, evicting the chunk used longest ago; -1 when all are being filled. */

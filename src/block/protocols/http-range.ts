@@ -131,7 +131,8 @@ function networkFault(source: HttpSource, cause: unknown): HttpFault {
   const cors =
     source.identity === undefined
       ? '; from another origin the server must send "Access-Control-Allow-Origin" and ' +
-        '"Access-Control-Expose-Headers: Content-Range, ETag", and allow the header Range'
+        '"Access-Control-Expose-Headers: Content-Range, ETag", and allow the header Range; a server ' +
+        'that compresses ranges can fail this way, too'
       : '';
   return new HttpFault('retry', `the request failed (${reason})${cors}`, { cause });
 }

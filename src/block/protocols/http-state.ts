@@ -8,7 +8,7 @@ import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { IOVector } from '../../base/io-vector.ts';
 import { ANY_RANGE } from '../block-driver.ts';
 import type { BlockLimits, DriverState } from '../block-driver.ts';
-import { HttpCache } from './http-cache.ts';
+import { CACHE_PAGE, HttpCache } from './http-cache.ts';
 import { HttpFault } from './http-fault.ts';
 import { MAX_HTTP_REQUEST } from './http-options.ts';
 import type { HttpOptions } from './http-options.ts';
@@ -71,6 +71,10 @@ export class HttpState implements DriverState {
     const size = qiov.size;
     if (size === 0) return OK;
     if (this.#readAhead.note(offset, size)) this.#prefetch();
+    // One page, the commonest read, costs neither an object nor a view.
+    if (size === CACHE_PAGE && offset % CACHE_PAGE === 0 && qiov.count === 1) {
+      return this.#readPage(offset, qiov);
+    }
     const last = Math.floor((offset + size - 1) / this.#chunkSize);
     for (let chunk = Math.floor(offset / this.#chunkSize); chunk <= last; chunk++) {
       const slot = this.#cache.find(chunk);
@@ -122,6 +126,14 @@ export class HttpState implements DriverState {
   async close(): Promise<void> {
     this.#closed = true;
     this.#scheduler.cancel(-ECANCELED);
+  }
+
+  #readPage(offset: number, qiov: IOVector): MaybeRet {
+    const chunk = Math.floor(offset / this.#chunkSize);
+    const slot = this.#cache.find(chunk);
+    if (slot === -1) return this.#readRest(offset, qiov, chunk, chunk);
+    qiov.segment(0).set(this.#cache.page(slot, (offset % this.#chunkSize) / CACHE_PAGE));
+    return OK;
   }
 
   /** Waits for the chunks from `missing` on that are not there; those before are copied already. */

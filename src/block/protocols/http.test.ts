@@ -1,12 +1,11 @@
 // The http driver against a real server: what is fetched, how often, and what is kept.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { startImageServer } from '../../../e2e/server/image-server.ts';
 import type { ImageServer } from '../../../e2e/server/image-server.ts';
 import { IOVector } from '../../base/io-vector.ts';
 import { MemoryRegion } from '../../base/memory-region.ts';
 import { ECANCELED, EIO, OK } from '../../base/ret.ts';
-import type { MaybeRet } from '../../base/ret.ts';
 import { openContext } from '../../testing/open-context.ts';
 import { Prng } from '../../testing/prng.ts';
 import { testContext } from '../../testing/test-context.ts';
@@ -67,15 +66,25 @@ describe('http', () => {
     const before = server.stats.requests;
     const region = new MemoryRegion(new Uint8Array(new SharedArrayBuffer(64 * K)));
     const qiov = new IOVector(region, [0, 4096]);
-    let promises = 0;
-    for (let i = 0; i < 10000; i++) {
-      const ret: MaybeRet = state.preadv((i % 63) * 4096 + 100, qiov, 0);
-      if (typeof ret !== 'number') promises += 1;
-      else expect(ret).toBe(OK);
+    // The first round makes the views that the last does without; those between are not aligned.
+    for (const [step, most] of [
+      [4096, 64],
+      [4000, Infinity],
+      [4096, 0],
+    ] as const) {
+      // prettier-ignore
+      let promises = 0;
+      const subarray = vi.spyOn(Uint8Array.prototype, 'subarray');
+      for (let i = 0; i < 5000; i++) {
+        if (state.preadv((i % 63) * step, qiov, 0) !== OK) promises += 1;
+      }
+      const views = subarray.mock.calls.length;
+      subarray.mockRestore();
+      expect(promises).toBe(0);
+      expect(views, `step ${step}`).toBeLessThanOrEqual(most);
+      expectImage(qiov.segment(0), (4999 % 63) * step);
     }
-    expect(promises).toBe(0);
     expect(server.stats.requests).toBe(before);
-    expectImage(qiov.segment(0), (9999 % 63) * 4096 + 100);
   });
 
   it('makes 1 request of 64 neighbouring 4 KiB reads, and of 1 MiB of them', async () => {
@@ -139,7 +148,7 @@ describe('http', () => {
     const state = await open({ 'cache-size': '512K', readahead: 0 });
     const random = new Prng(SEED);
     let pending: Promise<void>[] = [];
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 80; i++) {
       const offset = random.below(SIZE);
       const bytes = Math.min(1 + random.below(900 * K), SIZE - offset);
       pending.push(read(state, offset, bytes).then((got) => expectImage(got, offset)));
@@ -151,7 +160,7 @@ describe('http', () => {
     await Promise.all(pending);
     const counters = state.counters!();
     expect(counters['cacheMemory']).toBe(512 * K);
-    expect(counters['cacheEvictions']).toBeGreaterThan(500);
+    expect(counters['cacheEvictions']).toBeGreaterThan(200);
     expect(counters['inFlight']).toBe(0);
   });
 
