@@ -19,6 +19,10 @@ export interface SimDiskOptions {
   readonly failEvery?: number;
   /** A broken disk: flushes are answered and forgotten. The canary of the crash tests. */
   readonly ignoreFlush?: boolean;
+  /** The power fails before this write, flush or resize (1 is the first); see `wreck`. */
+  readonly cutAt?: number;
+  /** Decides what survives the cut. */
+  readonly cutPrng?: Prng;
 }
 
 export class SimDisk implements DriverState {
@@ -38,7 +42,12 @@ export class SimDisk implements DriverState {
   readonly #unflushed = new Set<number>();
   readonly #late: Prng | undefined;
   readonly #ignoreFlush: boolean;
+  readonly #cutAt: number;
+  readonly #cutPrng: Prng | undefined;
+  /** What the power cut left; every operation since answers -EIO. */
+  wreck: Uint8Array | undefined;
   #operations = 0;
+  #changes = 0;
 
   constructor(bytes: Uint8Array, options: SimDiskOptions = {}) {
     this.#bytes = bytes.slice();
@@ -48,15 +57,12 @@ export class SimDisk implements DriverState {
     this.#late = options.late;
     this.failEvery = options.failEvery ?? 0;
     this.#ignoreFlush = options.ignoreFlush ?? false;
+    this.#cutAt = options.cutAt ?? 0;
+    this.#cutPrng = options.cutPrng;
   }
 
   get length(): number {
     return this.#length;
-  }
-
-  /** Operations that changed or flushed something so far: the points at which power can fail. */
-  get changes(): number {
-    return this.writes + this.flushes;
   }
 
   preadv(offset: number, qiov: IOVector): MaybeRet {
@@ -66,7 +72,7 @@ export class SimDisk implements DriverState {
 
   pwritev(offset: number, qiov: IOVector): MaybeRet {
     this.writes += 1;
-    return this.#answer(() => {
+    return this.#change(() => {
       qiov.copyTo(this.#bytes, offset);
       const last = Math.floor((offset + qiov.size - 1) / SECTOR);
       for (let s = Math.floor(offset / SECTOR); s <= last; s++) this.#unflushed.add(s);
@@ -78,7 +84,7 @@ export class SimDisk implements DriverState {
     // What was written when the flush comes in; what comes meanwhile is not covered.
     const covered = [...this.#unflushed];
     const length = this.#length;
-    return this.#answer(() => {
+    return this.#change(() => {
       if (this.#ignoreFlush) return;
       this.#setDurableLength(length);
       for (const sector of covered) this.#persist(sector);
@@ -86,7 +92,7 @@ export class SimDisk implements DriverState {
   }
 
   truncate(length: number): Promise<Ret> {
-    return Promise.resolve(this.#answer(() => this.#resize(length)));
+    return Promise.resolve(this.#change(() => this.#resize(length)));
   }
 
   async close(): Promise<void> {}
@@ -104,10 +110,17 @@ export class SimDisk implements DriverState {
     return this.#durable.slice(0, this.#durableLength);
   }
 
+  #change(work: () => void): MaybeRet {
+    this.#changes += 1;
+    if (this.#changes === this.#cutAt) this.wreck = this.crash(this.#cutPrng!);
+    return this.#answer(work);
+  }
+
   #answer(work: () => void): MaybeRet {
     this.#operations += 1;
     const fails = this.failEvery > 0 && this.#operations % this.failEvery === 0;
     const perform = (): Ret => {
+      if (this.wreck !== undefined) return -EIO;
       if (fails) {
         this.failures += 1;
         return -EIO;
@@ -121,7 +134,7 @@ export class SimDisk implements DriverState {
   }
 
   async #after(turns: number, perform: () => Ret): Promise<Ret> {
-    for (let i = 0; i < turns; i++) await undefined;
+    for (let i = 0; i < turns; i++) await Promise.resolve();
     return perform();
   }
 
