@@ -17,6 +17,7 @@ import {
 } from './virtio/spec.ts';
 import { MAX_REQUEST_BYTES } from './virtio/virtio-blk-driver.ts';
 import type { VirtioBlkDriver } from './virtio/virtio-blk-driver.ts';
+import { VQ_ERRORS } from './virtio/virtqueue.ts';
 
 /** One request of at most MAX_REQUEST_BYTES, whole sectors. */
 interface Piece {
@@ -202,9 +203,19 @@ export class DiskRequests {
     });
   }
 
+  /** Why nothing is answered any more, if so. */
+  #lost(): Error | undefined {
+    if (this.#device.failed !== undefined) return this.#device.failed;
+    const reason = this.#device.channel.broken;
+    if (reason === 0 && !this.#driver.queue.broken) return undefined;
+    const message = `the device of '${this.#node}' needs reset: ${VQ_ERRORS[reason] ?? 'bad ring'}`;
+    return new BlockError('EIO', message, { node: this.#node });
+  }
+
   /** Gives slots to those waiting, in order, and kicks once for all of this turn. */
   #pump(): void {
-    if (this.#device.failed !== undefined) return this.#failAll(this.#device.failed);
+    const lost = this.#lost();
+    if (lost !== undefined) return this.#failAll(lost);
     while (this.#waiting.length > 0) {
       const piece = this.#waiting[0]!;
       const slot = this.#driver.reserve(piece.bytes);
@@ -225,7 +236,8 @@ export class DiskRequests {
 
   /** Takes what is complete, and arms the next call while anything is in flight. */
   #look(): void {
-    if (this.#device.failed !== undefined) return this.#failAll(this.#device.failed);
+    const lost = this.#lost();
+    if (lost !== undefined) return this.#failAll(lost);
     this.#driver.reap(this.#onDone);
     if (this.#driver.inFlight === 0) return;
     this.#device.armCall();

@@ -16,11 +16,7 @@ import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
 import { DiskRequests } from './disk-requests.ts';
-import {
-  SECTOR_SIZE,
-  VIRTIO_BLK_T_DISCARD,
-  VIRTIO_BLK_T_WRITE_ZEROES,
-} from './virtio/spec.ts';
+import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
 /** How a disk is opened. */
 export interface OpenDiskOptions {
@@ -231,7 +227,7 @@ export class Disk implements AsyncDisposable {
       this.rootNode;
     const node = nodes.find((candidate) => candidate.nodeName === name);
     if (node === undefined) throw new BlockError('ENOENT', `no node is named '${name}'`);
-    for (let done = 0; done < node.length; ) {
+    for (let done = 0; done < node.length;) {
       options.signal?.throwIfAborted();
       const bytes = Math.min(EXPORT_CHUNK, node.length - done);
       const chunk = await this.thread.readNode(name, done, bytes);

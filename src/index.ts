@@ -24,8 +24,7 @@ export type {
 } from './iothread/control.ts';
 
 const host = new BrowserHost(
-  (name) =>
-    new Worker(new URL('./iothread/worker.ts', import.meta.url), { type: 'module', name }),
+  (name) => new Worker(new URL('./iothread/worker.ts', import.meta.url), { type: 'module', name }),
 );
 
 /** Starts a worker that may hold several disks. Throws BlockError when it does not come up. */

@@ -2,41 +2,13 @@
 
 import type { LoopCounters } from '../aio/worker-context.ts';
 import type { CheckResult } from '../block/block-driver.ts';
+import type { BackingPolicy } from '../block/policy.ts';
+import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
 
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
 export type BlockdevOptions = Readonly<Record<string, unknown>>;
 
-/** A node, for people and tools (`query-named-block-nodes`). Plain data. */
-export interface BlockNodeInfo {
-  readonly nodeName: string;
-  readonly driver: string;
-  readonly kind: 'protocol' | 'format' | 'filter';
-  readonly readOnly: boolean;
-  /** Bytes. */
-  readonly length: number;
-  readonly children: readonly { readonly role: string; readonly nodeName: string }[];
-  /** Facts of the driver: cluster size, ETag, slow mode … */
-  readonly info: Readonly<Record<string, unknown>>;
-}
-
-/** Running counts of a node (`query-blockstats`). Operations and bytes since it was opened. */
-export interface BlockNodeStats {
-  readonly nodeName: string;
-  readonly readOps: number;
-  readonly writeOps: number;
-  readonly flushOps: number;
-  readonly discardOps: number;
-  readonly readBytes: number;
-  readonly writeBytes: number;
-  readonly errors: number;
-  readonly inFlight: number;
-  /** Requests answered with a number, at once. */
-  readonly answeredSync: number;
-  /** Requests that took a promise. */
-  readonly promises: number;
-  /** Counts of the driver's own: cache hits, host calls, retries … */
-  readonly counters: Readonly<Record<string, number>>;
-}
+export type { BlockNodeInfo, BlockNodeStats };
 
 /** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */
 export interface IOThreadStats {
@@ -95,13 +67,7 @@ export type IOThreadEvent =
   | { readonly event: 'BLOCK_RESIZE'; readonly nodeName: string; readonly length: number }
   | { readonly event: 'IOTHREAD_FAILED'; readonly message: string };
 
-/** Which backing files that an *image* names may be followed. The caller's own options always may. */
-export interface BackingPolicy {
-  /** Drivers allowed, e.g. `['http', 'opfs']`; empty (the default) allows none. */
-  readonly drivers: readonly string[];
-  /** Where: the child's URL or path must start with one of these. Absent: anywhere. */
-  readonly prefixes?: readonly string[];
-}
+export type { BackingPolicy };
 
 /** What the worker sends unasked; everything else is Comlink's. */
 export type WorkerMessage =

@@ -123,7 +123,7 @@ export class VirtioBlkDriver {
 
   /** Copies `source` into the slot's data at `at`. */
   put(slot: number, at: number, source: Uint8Array): void {
-    for (let done = 0; done < source.length; ) {
+    for (let done = 0; done < source.length;) {
       const within = (at + done) % BOUNCE_PAGE;
       const take = Math.min(BOUNCE_PAGE - within, source.length - done);
       const page = this.#pages[slot * MAX_PAGES + Math.floor((at + done) / BOUNCE_PAGE)]!;
@@ -135,7 +135,7 @@ export class VirtioBlkDriver {
 
   /** Copies the slot's data from `at` on into `target`. */
   get(slot: number, at: number, target: Uint8Array): void {
-    for (let done = 0; done < target.length; ) {
+    for (let done = 0; done < target.length;) {
       const within = (at + done) % BOUNCE_PAGE;
       const take = Math.min(BOUNCE_PAGE - within, target.length - done);
       const page = this.#pages[slot * MAX_PAGES + Math.floor((at + done) / BOUNCE_PAGE)]!;

@@ -1,0 +1,209 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { BlockError } from './block/block-error.ts';
+import { createDiskOn } from './create-disk.ts';
+import { Disk } from './disk.ts';
+import type { NodeHost } from './host/node.ts';
+import type { IOThreadEvent } from './iothread/control.ts';
+import { IOThread } from './iothread/iothread.ts';
+import { nodeTestHost } from './testing/node-iothread.ts';
+import { Prng } from './testing/prng.ts';
+
+const MIB = 1024 * 1024;
+let host: NodeHost;
+const folder = mkdtempSync(join(tmpdir(), 'diskplane-'));
+const open: Disk[] = [];
+
+beforeAll(async () => {
+  host = await nodeTestHost();
+  return () => rmSync(folder, { recursive: true });
+});
+afterEach(async () => {
+  for (const disk of open.splice(0)) await disk.close().catch(() => {});
+});
+
+async function memoryDisk(size = 4 * MIB, onEvent?: (event: IOThreadEvent) => void): Promise<Disk> {
+  const options = onEvent === undefined ? {} : { onEvent };
+  const disk = await Disk.open(host, { driver: 'memory', size }, options);
+  open.push(disk);
+  return disk;
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+describe('Disk, over an IOThread in a worker', () => {
+  it('reads what was written, any byte range, and more than fits into one request', async () => {
+    const disk = await memoryDisk();
+    const data = new Prng(1).bytes(3 * MIB + 777);
+    await disk.write(1234, data);
+    const back = new Uint8Array(data.length);
+    await disk.read(1234, back);
+    expect(same(back, data)).toBe(true);
+    const edge = new Uint8Array(4);
+    await disk.read(1232, edge);
+    expect([...edge]).toEqual([0, 0, data[0], data[1]]);
+  });
+
+  it('keeps a byte model through random operations, many at a time', async () => {
+    const seed = 7;
+    const prng = new Prng(seed);
+    const disk = await memoryDisk(MIB);
+    const model = new Uint8Array(MIB);
+    for (let round = 0; round < 60; round++) {
+      // Eight operations in flight, each in its own eighth, so that their order does not matter.
+      await Promise.all(
+        Array.from({ length: 8 }, async (_, part) => {
+          const base = (part * MIB) / 8;
+          const offset = base + prng.below(60_000);
+          const bytes = prng.below(60_000) + 1;
+          if (prng.chance(50)) {
+            const data = prng.bytes(bytes);
+            model.set(data, offset);
+            await disk.write(offset, data);
+          } else if (prng.chance(30)) {
+            const start = offset - (offset % 512);
+            model.fill(0, start, start + 4096);
+            await disk.writeZeroes(start, 4096);
+          } else {
+            const back = new Uint8Array(bytes);
+            await disk.read(offset, back);
+            const wanted = model.subarray(offset, offset + bytes);
+            expect(same(back, wanted), `seed ${seed}, round ${round}`).toBe(true);
+          }
+        }),
+      );
+    }
+  });
+
+  it('names what is wrong with a request', async () => {
+    const disk = await memoryDisk(MIB);
+    await expect(disk.read(MIB - 10, new Uint8Array(11))).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining(`${MIB} bytes`) as string,
+    });
+    await expect(disk.writeZeroes(1, 512)).rejects.toMatchObject({ code: 'EINVAL' });
+    const readOnly = await Disk.open(host, 'null-co://', { readOnly: true });
+    open.push(readOnly);
+    await expect(readOnly.write(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'EROFS' });
+  });
+
+  it('resizes, and its length follows', async () => {
+    const disk = await memoryDisk(MIB);
+    await disk.resize(2 * MIB);
+    expect(disk.length).toBe(2 * MIB);
+    await disk.write(2 * MIB - 512, new Uint8Array(512).fill(1));
+    await expect(disk.resize(1000)).rejects.toMatchObject({ code: 'EINVAL' });
+  });
+
+  it('rejects with the reason of an aborted signal, before and during', async () => {
+    const disk = await Disk.open(host, { driver: 'null-co', size: MIB, 'latency-ns': 50_000_000 });
+    open.push(disk);
+    const gone = AbortSignal.abort(new Error('changed my mind'));
+    await expect(disk.read(0, new Uint8Array(512), { signal: gone })).rejects.toThrow('my mind');
+    const controller = new AbortController();
+    const reading = disk.read(0, new Uint8Array(512), { signal: controller.signal });
+    controller.abort(new Error('too slow'));
+    await expect(reading).rejects.toThrow('too slow');
+    await disk.read(0, new Uint8Array(512));
+  });
+
+  it('keeps code and cause of an error across the worker', async () => {
+    const missing = join(folder, 'missing.img');
+    const error = await Disk.open(host, { driver: 'file', filename: missing }).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect(error).toBeInstanceOf(BlockError);
+    expect(error).toMatchObject({ code: 'ENOENT' });
+    await expect(Disk.open(host, { driver: 'memory', sise: 1 })).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining('sise') as string,
+    });
+  });
+
+  it('fails every call at once when its worker dies, and says so', async () => {
+    const events: string[] = [];
+    const disk = await Disk.open(
+      host,
+      { driver: 'null-co', size: MIB, 'latency-ns': 60_000_000_000 },
+      { onEvent: ({ event }) => events.push(event) },
+    );
+    const reading = disk.read(0, new Uint8Array(512));
+    const flushing = disk.stats();
+    await flushing;
+    disk.thread.terminate();
+    await expect(reading).rejects.toMatchObject({ code: 'ENODEV' });
+    await expect(disk.read(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'ENODEV' });
+    await expect(disk.stats()).rejects.toMatchObject({ code: 'ENODEV' });
+    expect(events).toContain('IOTHREAD_FAILED');
+    await disk.close();
+  });
+
+  it('makes a qcow2 overlay over a raw file, keeps it, and exports it', async () => {
+    const base = join(folder, 'base.img');
+    const overlay = join(folder, 'overlay.qcow2');
+    const create = { driver: 'file', filename: base, size: 4 * MIB };
+    await createDiskOn(host, create);
+    const raw = await Disk.open(host, { driver: 'raw', file: { driver: 'file', filename: base } });
+    const data = new Prng(3).bytes(4 * MIB);
+    await raw.write(0, data);
+    await raw.close();
+
+    await createDiskOn(host, {
+      driver: 'qcow2',
+      size: 4 * MIB,
+      file: { driver: 'file', filename: overlay },
+    });
+    const graph = {
+      driver: 'qcow2',
+      file: { driver: 'file', filename: overlay },
+      backing: { driver: 'raw', 'read-only': true, file: { driver: 'file', filename: base } },
+    };
+    const first = await Disk.open(host, graph);
+    const patch = new Prng(4).bytes(100_000);
+    await first.write(1_000_000, patch);
+    data.set(patch, 1_000_000);
+    await first.close();
+
+    const second = await Disk.open(host, graph);
+    open.push(second);
+    const back = new Uint8Array(4 * MIB);
+    await second.read(0, back);
+    expect(same(back, data)).toBe(true);
+    expect(await second.check()).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 });
+    const parts: Uint8Array[] = [];
+    for await (const part of second.exportNode()) parts.push(part);
+    expect(same(Buffer.concat(parts), readFileSync(overlay))).toBe(true);
+    const { nodes, counts } = await second.stats();
+    expect(nodes.map((node) => node.driver).sort()).toEqual(['file', 'file', 'qcow2', 'raw']);
+    const root = counts.find((count) => count.nodeName === second.rootNode)!;
+    expect(root.readBytes).toBe(4 * MIB);
+  });
+
+  it('shares one thread among disks, and lets none of them close it', async () => {
+    const thread = await IOThread.start(host, { id: 'shared' });
+    const a = await Disk.open(host, { driver: 'memory', size: MIB }, { thread });
+    const b = await Disk.open(host, { driver: 'memory', size: MIB }, { thread });
+    await a.write(0, new Uint8Array(512).fill(1));
+    await a.close();
+    await b.write(0, new Uint8Array(512).fill(2));
+    expect((await thread.queryBlock()).length).toBe(1);
+    await b.close();
+    expect(await thread.queryBlock()).toEqual([]);
+    await thread.close();
+    await expect(thread.queryBlock()).rejects.toMatchObject({ code: 'ENODEV' });
+  });
+
+  it('does not start where the worker cannot be loaded, and says why', async () => {
+    const { NodeHost } = await import('./host/node.ts');
+    const broken = new NodeHost(new URL('file:///does/not/exist.mjs'));
+    await expect(IOThread.start(broken)).rejects.toMatchObject({
+      code: 'ENODEV',
+      message: expect.stringContaining('exist.mjs') as string,
+    });
+  });
+});

@@ -1,0 +1,208 @@
+// The control calls, on the IOThread: QMP's commands over a graph and its devices. Throws
+// BlockErrors, which survive the hop; everything else is a bug and arrives as a plain Error.
+
+import type { WorkerContext } from '../aio/worker-context.ts';
+import { IOVector } from '../base/io-vector.ts';
+import { errorCode } from '../base/ret.ts';
+import type { Ret } from '../base/ret.ts';
+import type { CheckResult } from '../block/block-driver.ts';
+import { BlockError } from '../block/block-error.ts';
+import { Graph } from '../block/graph.ts';
+import { createImage, openGraph } from '../block/open.ts';
+import { DeviceChannel } from '../virtio/device-channel.ts';
+import { VirtioBlk } from '../virtio/virtio-blk.ts';
+import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
+import type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  DeviceOptions,
+  DeviceSetup,
+  IOThreadControl,
+  IOThreadEvent,
+  IOThreadStats,
+  WorkerMessage,
+} from './control.ts';
+
+/** Largest `readNode`, bytes. */
+const MAX_READ = 4 * 1024 * 1024;
+/** Queues of one device at most. */
+const MAX_QUEUES = 64;
+
+export class ControlServer implements Omit<IOThreadControl, 'init'> {
+  readonly #context: WorkerContext;
+  readonly #doorbell: Int32Array;
+  readonly #post: (message: WorkerMessage) => void;
+  readonly #graph: Graph;
+  readonly #devices = new Map<string, VirtioBlk>();
+
+  constructor(
+    context: WorkerContext,
+    doorbell: Int32Array,
+    post: (message: WorkerMessage) => void,
+  ) {
+    this.#context = context;
+    this.#doorbell = doorbell;
+    this.#post = post;
+    this.#graph = new Graph(context);
+  }
+
+  async blockdevAdd(
+    options: BlockdevOptions | string,
+    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
+    signal?: AbortSignal,
+  ): Promise<string> {
+    const root = await openGraph(this.#graph, options, {
+      ...extra,
+      signal,
+      onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
+    });
+    return root.name;
+  }
+
+  async blockdevDel(nodeName: string): Promise<void> {
+    await this.#graph.blockdevDel(nodeName);
+  }
+
+  async blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
+    await createImage(this.#graph, options, { signal });
+  }
+
+  async blockResize(nodeName: string, length: number): Promise<void> {
+    if (!Number.isSafeInteger(length) || length < 0 || length % 512 !== 0) {
+      throw new BlockError('EINVAL', `a disk cannot be ${length} bytes long: not whole sectors`);
+    }
+    const node = this.#graph.get(nodeName);
+    expectOk(await node.truncate(length), `resize of '${nodeName}' to ${length} bytes`, nodeName);
+    this.#event({ event: 'BLOCK_RESIZE', nodeName, length });
+  }
+
+  async blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    return this.#graph.get(nodeName).check(fix);
+  }
+
+  async blockFlush(nodeName: string): Promise<void> {
+    expectOk(await this.#graph.get(nodeName).flush(), `flush of '${nodeName}'`, nodeName);
+  }
+
+  async deviceAdd(options: DeviceOptions): Promise<DeviceSetup> {
+    const { id, numQueues } = options;
+    if (this.#devices.has(id)) throw new BlockError('EEXIST', `there is a device '${id}' already`);
+    checkMemory(options);
+    const buffer = new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
+    const module = instantiateQueueModule(options.memory);
+    const backend = this.#graph.newBackend({
+      name: id,
+      nodeName: options.drive,
+      ...(options.readOnly === true ? { readOnly: true } : {}),
+    });
+    const device = new VirtioBlk({
+      id,
+      context: this.#context,
+      backend,
+      channel: new DeviceChannel(buffer, numQueues),
+      doorbell: this.#doorbell,
+      ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
+      newQueue: (index, config) =>
+        new WasmQueue({
+          module,
+          ramBase: options.ramBase,
+          ramSize: options.ramBytes,
+          scratch: options.scratch + index * QUEUE_SCRATCH_BYTES,
+          config,
+        }),
+      serial: options.serial ?? id,
+      onError: (operation, ret, offset) => this.#ioError(id, operation, ret, offset),
+      onBroken: (reason) => this.#event({ event: 'DEVICE_NEEDS_RESET', device: id, reason }),
+      sendCall: () => this.#post({ diskplane: 'call', device: id }),
+    });
+    this.#devices.set(id, device);
+    return { channel: buffer };
+  }
+
+  async deviceDel(id: string): Promise<void> {
+    const device = this.#devices.get(id);
+    if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
+    await device.drain();
+    device.remove();
+    await this.#graph.closeBackend(device.backend);
+    this.#devices.delete(id);
+  }
+
+  async queryBlock(): Promise<readonly BlockNodeInfo[]> {
+    return this.#graph.queryBlock();
+  }
+
+  async queryBlockstats(): Promise<readonly BlockNodeStats[]> {
+    return this.#graph.queryBlockstats();
+  }
+
+  async readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
+    if (bytes > MAX_READ) {
+      throw new BlockError('EINVAL', `readNode: ${bytes} bytes are more than ${MAX_READ}`);
+    }
+    const target = new Uint8Array(bytes);
+    const ret = await this.#graph.get(nodeName).preadv(offset, IOVector.of(target), 0);
+    expectOk(ret, `read of ${bytes} bytes at ${offset}`, nodeName);
+    return target;
+  }
+
+  async queryIothread(): Promise<IOThreadStats> {
+    const devices = [...this.#devices.values()].map((device) => device.stats());
+    return { loop: { ...this.#context.counters }, devices };
+  }
+
+  async setPollMax(ns: number): Promise<void> {
+    this.#context.poll.settings = { ...this.#context.poll.settings, maxNs: ns };
+  }
+
+  async quit(): Promise<void> {
+    for (const id of [...this.#devices.keys()]) await this.deviceDel(id);
+    await this.#graph.closeAll();
+    this.#context.stop();
+  }
+
+  #event(event: IOThreadEvent): void {
+    this.#post({ diskplane: 'event', event });
+  }
+
+  #ioError(
+    device: string,
+    operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes',
+    ret: Ret,
+    offset: number,
+  ): void {
+    const code = errorCode(ret);
+    const message = `${operation} at ${offset} failed: ${code}`;
+    this.#event({ event: 'BLOCK_IO_ERROR', device, operation, code, message });
+  }
+}
+
+/** The guest's RAM and our scratch must lie in the memory, and not in each other. */
+function checkMemory(options: DeviceOptions): void {
+  const { memory, ramBase, ramBytes, scratch, numQueues } = options;
+  const buffer: unknown = memory instanceof WebAssembly.Memory ? memory.buffer : undefined;
+  if (!(buffer instanceof SharedArrayBuffer)) {
+    throw new BlockError('EINVAL', 'deviceAdd: `memory` must be a shared WebAssembly.Memory');
+  }
+  if (!Number.isInteger(numQueues) || numQueues < 1 || numQueues > MAX_QUEUES) {
+    throw new BlockError('EINVAL', `deviceAdd: ${numQueues} queues, not 1 to ${MAX_QUEUES}`);
+  }
+  const total = buffer.byteLength;
+  const scratchEnd = scratch + numQueues * QUEUE_SCRATCH_BYTES;
+  const inside = ramBase >= 0 && ramBase + ramBytes <= total && scratch >= 0 && scratchEnd <= total;
+  const apart = scratch >= ramBase + ramBytes || scratchEnd <= ramBase;
+  if (!inside || !apart) {
+    throw new BlockError(
+      'EINVAL',
+      `deviceAdd: RAM at ${ramBase} of ${ramBytes} bytes and scratch at ${scratch} ` +
+        `do not fit into ${total} bytes of memory`,
+    );
+  }
+}
+
+function expectOk(ret: Ret, what: string, node: string): void {
+  if (ret < 0) throw BlockError.fromRet(ret, what, node);
+}
