@@ -2,7 +2,7 @@
 // must be cross-origin isolated, or there is no shared memory: hence the headers.
 
 import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
 import { serveFolders } from './e2e/server/vite-plugin.ts';
 import { guestFolder } from './e2e/setup/guest-folder.mjs';
 
@@ -14,7 +14,7 @@ const headers: Record<string, string> = {
   'Cross-Origin-Resource-Policy': 'cross-origin',
 };
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   root: `${root}src/demo`,
   base: './',
   plugins: [
@@ -34,3 +34,5 @@ export default defineConfig({
     maxWorkers: 2,
   },
 });
+
+export default config;

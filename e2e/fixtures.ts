@@ -2,7 +2,17 @@
 // contexts are incognito, where OPFS lives in memory behind IPC, 200 times slower, and is gone with
 // the browser; nothing here could be proved in one.
 
-import { test as base, chromium, type BrowserContext, type Page } from '@playwright/test';
+import {
+  test as base,
+  chromium,
+  type BrowserContext,
+  type Page,
+  type PlaywrightTestArgs,
+  type PlaywrightTestOptions,
+  type PlaywrightWorkerArgs,
+  type PlaywrightWorkerOptions,
+  type TestType,
+} from '@playwright/test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,7 +101,11 @@ export interface Fixtures {
   pageErrors: Error[];
 }
 
-export const test = base.extend<Fixtures>({
+/** Playwright's `test` with our fixtures. */
+export const test: TestType<
+  PlaywrightTestArgs & PlaywrightTestOptions & Fixtures,
+  PlaywrightWorkerArgs & PlaywrightWorkerOptions
+> = base.extend<Fixtures>({
   pageErrors: async ({}, use) => {
     const errors: Error[] = [];
     await use(errors);

@@ -2,7 +2,7 @@
 // a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
 // import any module of the sources, and the preview of the built workbench, which people get.
 
-import { defineConfig } from '@playwright/test';
+import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './setup/free-port.mjs';
 
@@ -18,7 +18,7 @@ const previewPort: string = await portFrom('DISKPLANE_PREVIEW_PORT');
 const report: string | undefined = process.env['DISKPLANE_E2E_REPORT'];
 const vite = `"${process.execPath}" node_modules/vite/bin/vite.js`;
 
-export default defineConfig({
+const config: PlaywrightTestConfig = defineConfig({
   testDir: '.',
   testMatch: '*.spec.ts',
   outputDir: '../test-results/e2e',
@@ -44,3 +44,5 @@ export default defineConfig({
     },
   ],
 });
+
+export default config;
