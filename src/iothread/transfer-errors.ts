@@ -87,6 +87,6 @@ export function installTransferHandlers(): void {
       throw fromPlain(plain);
     },
   };
-  transferHandlers.set('throw', throwHandler as TransferHandler<unknown, unknown>);
-  transferHandlers.set('diskplane-signal', signalHandler as TransferHandler<unknown, unknown>);
+  transferHandlers.set('throw', throwHandler);
+  transferHandlers.set('diskplane-signal', signalHandler);
 }
