@@ -11,8 +11,14 @@ function node(nodeName: string, children: Readonly<Record<string, string>> = {})
     kind: 'format',
     readOnly: false,
     length: 0,
-    children: Object.entries(children).map(([role, child]) => ({ role, nodeName: child })),
+    children: Object.entries(children).map(([role, child]) => ({
+      role,
+      nodeName: child,
+      writable: true,
+    })),
     info: {},
+    filename: nodeName,
+    users: [],
   };
 }
 

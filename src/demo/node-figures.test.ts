@@ -10,6 +10,9 @@ const idle: BlockNodeStats = {
   writeOps: 3,
   flushOps: 0,
   discardOps: 0,
+  zeroOps: 0,
+  zeroBytes: 0,
+  discardBytes: 0,
   readBytes: 48 * 1024,
   writeBytes: 12_288,
   errors: 0,
@@ -52,6 +55,8 @@ describe('nodeFacts', () => {
       readOnly: true,
       length: 64 * 1024 ** 2,
       children: [],
+      filename: '',
+      users: [],
       info: { url: 'https://example.org/a/b/disk.img?delay=20' },
     };
     expect(nodeFacts(node)).toBe('64.0 MiB · example.org/…/disk.img · read-only');

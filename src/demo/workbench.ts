@@ -7,6 +7,7 @@ import { eventWords } from './event-words.ts';
 import { explainError } from './explain-error.ts';
 import type { Problem } from './explain-error.ts';
 import { formatBytes } from './format-units.ts';
+import { bringPrompt, GUEST_SAYS, powerOff, syncGuest } from './guest-shell.ts';
 import { pause } from './page-clock.ts';
 import type { PageState } from './page-state.ts';
 import { chooseSaveTarget } from './save-file.ts';
@@ -36,14 +37,6 @@ const WAITING = {
   guest: 'Operating system',
 } as const;
 
-const READY = /GUEST-READY [^\n]*boots=(\S+) [^\n]*\n(?:.*\n)*guest# ?$/;
-const NO_ROOT = /GUEST-NOROOT [^\n]*\n/;
-const POWERED_OFF = /GUEST-OFF (poweroff|halt)/;
-const REBOOTS = /GUEST-OFF reboot/;
-/** How long the guest may take to show a prompt after Ctrl-C, milliseconds. */
-const PROMPT_MS = 3000;
-const SYNC_MS = 30_000;
-const POWER_OFF_MS = 30_000;
 /** From the guest's last word to its CPU standing still, milliseconds. */
 const HALT_MS = 1500;
 
@@ -108,21 +101,16 @@ export class Workbench {
   async shutDown(): Promise<boolean> {
     const session = this.#session;
     if (session === undefined || this.#options.state.busy !== undefined) return true;
-    if (this.#options.ownImage || !(await this.#prompt(session))) return false;
-    const { state, log } = this.#options;
+    const { state, log, ownImage } = this.#options;
+    const { serial } = session.machine;
+    if (ownImage || state.phase !== 'running' || !(await bringPrompt(serial))) return false;
     state.setBusy('The guest shuts down');
     log('info', 'Asked the guest to power off');
-    const { serial } = session.machine;
-    const from = serial.position;
-    serial.send('poweroff\n');
-    const signal = AbortSignal.timeout(POWER_OFF_MS);
     try {
-      await serial.waitFor(POWERED_OFF, { from, signal });
-      await this.#afterPowerOff(session, 'The guest has shut down');
-      return true;
-    } catch {
-      log('warning', `The guest did not power off within ${POWER_OFF_MS / 1000} seconds`);
-      return false;
+      const off = await powerOff(serial);
+      if (off) await this.#afterPowerOff(session, 'The guest has shut down');
+      else log('warning', 'The guest did not power off in time');
+      return off;
     } finally {
       state.setBusy(undefined);
     }
@@ -167,7 +155,9 @@ export class Workbench {
     if (target === undefined) return;
     state.setBusy('Preparing the download');
     try {
-      await this.#syncGuest(session);
+      if (this.#options.ownImage || !(await syncGuest(session.machine.serial))) {
+        log('warning', 'What the guest has not synced yet is not in the file');
+      }
       await session.machine.pause();
       let bytes = 0;
       const onProgress = ({ done, total }: { done: number; total: number }): void => {
@@ -199,23 +189,23 @@ export class Workbench {
   #follow(session: Session, from = 0): void {
     const { serial } = session.machine;
     const { log } = this.#options;
-    void serial.waitFor(READY, { from }).then((match) => {
+    void serial.waitFor(GUEST_SAYS.ready, { from }).then((match) => {
       if (this.#session !== session) return;
       const boots = match[1] === 'read-only' ? '' : `, boot number ${match[1]} of this disk`;
       this.#running(`Linux is up${boots}`);
     });
-    void serial.waitFor(NO_ROOT, { from }).then(() => {
+    void serial.waitFor(GUEST_SAYS.noRoot, { from }).then(() => {
       if (this.#session !== session) return;
       this.#running('Linux is up, but could not mount its disk');
       log('error', 'Linux could not mount its disk. A reset starts from the image again.');
     });
-    void serial.waitFor(REBOOTS, { from }).then(() => {
+    void serial.waitFor(GUEST_SAYS.reboots, { from }).then(() => {
       if (this.#session !== session) return;
       log('info', 'The guest reboots');
       this.#options.state.set('booting', 'The guest reboots');
       this.#follow(session, serial.position);
     });
-    void serial.waitFor(POWERED_OFF, { from }).then(async () => {
+    void serial.waitFor(GUEST_SAYS.off, { from }).then(async () => {
       // A shutdown by button follows the same words.
       if (this.#options.state.busy !== undefined || this.#session !== session) return;
       await this.#afterPowerOff(session, 'The guest has powered itself off');
@@ -250,37 +240,13 @@ export class Workbench {
     }
   }
 
-  /** Brings the guest's shell to a prompt: it is there, or Ctrl-C ends what runs. */
-  async #prompt(session: Session): Promise<boolean> {
-    const { serial } = session.machine;
-    if (serial.atPrompt) return true;
-    if (this.#options.state.phase !== 'running') return false;
-    const from = serial.position;
-    serial.send('\x03');
-    const signal = AbortSignal.timeout(PROMPT_MS);
-    return serial.waitFor(/\nguest# ?$/, { from, signal }).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  async #syncGuest(session: Session): Promise<void> {
-    const { log, ownImage } = this.#options;
-    const { serial } = session.machine;
-    if (ownImage || !serial.atPrompt) {
-      log('warning', 'What the guest has not synced yet is not in the file, as after a power cut');
-      return;
-    }
-    await serial.run('sync', AbortSignal.timeout(SYNC_MS));
-  }
-
   #onEvent(event: IOThreadEvent): void {
     const { level, words } = eventWords(event);
     this.#options.log(level, words);
-    const lost = event.event === 'IOTHREAD_FAILED' ? this.#session : undefined;
-    if (lost === undefined) return;
+    if (event.event !== 'IOTHREAD_FAILED' || this.#session === undefined) return;
+    const error = this.#session.disk.thread.failed ?? new Error(event.message);
     void this.#drop();
-    this.#fail(lost.disk.thread.failed ?? new Error(event.message), false);
+    this.#fail(error, false);
   }
 
   /** Gives up the session, whatever of it still works. */
