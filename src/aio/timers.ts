@@ -6,7 +6,7 @@ class ContextTimer implements Timer {
   readonly callback: () => void;
   readonly #list: TimerList;
   /** Nanoseconds; Infinity while not armed. */
-  expire = Infinity;
+  expire: number = Infinity;
 
   constructor(list: TimerList, callback: () => void) {
     this.#list = list;
