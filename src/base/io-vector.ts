@@ -41,7 +41,13 @@ export class IOVector {
    * checked against `region` (the virtqueue does) and `size` bytes in all. Keeps no copy: the
    * owner calls `detach` before it reuses the table.
    */
-  reset(region: MemoryRegion, table: Uint32Array, first: number, count: number, size: number): void {
+  reset(
+    region: MemoryRegion,
+    table: Uint32Array,
+    first: number,
+    count: number,
+    size: number,
+  ): void {
     this.#region = region;
     this.#spans = table;
     this.#first = first;
@@ -110,7 +116,7 @@ export class IOVector {
    * Copies `bytes` bytes of `source`, from `from` on, to this vector at `to` (qemu_iovec_from_buf).
    * Dropped when the region was revoked.
    */
-  copyFrom(source: Uint8Array, from = 0, to = 0, bytes = this.#size - to): void {
+  copyFrom(source: Uint8Array, from = 0, to = 0, bytes: number = this.#size - to): void {
     assert(from >= 0 && from + bytes <= source.length, 'source too short');
     assert(to >= 0 && to + bytes <= this.#size, 'copy outside vector');
     if (this.#region.revoked) return;
@@ -130,7 +136,7 @@ export class IOVector {
   }
 
   /** Copies `bytes` bytes of this vector, from `from` on, to `target` at `to`. */
-  copyTo(target: Uint8Array, to = 0, from = 0, bytes = this.#size - from): void {
+  copyTo(target: Uint8Array, to = 0, from = 0, bytes: number = this.#size - from): void {
     assert(to >= 0 && to + bytes <= target.length, 'target too short');
     assert(from >= 0 && from + bytes <= this.#size, 'copy outside vector');
     if (this.#region.revoked) return;
@@ -151,7 +157,7 @@ export class IOVector {
   }
 
   /** Sets `bytes` bytes from `from` on to `value` (qemu_iovec_memset). */
-  fill(value: number, from = 0, bytes = this.#size - from): void {
+  fill(value: number, from = 0, bytes: number = this.#size - from): void {
     assert(from >= 0 && from + bytes <= this.#size, 'fill outside vector');
     if (this.#region.revoked) return;
     let skip = from;

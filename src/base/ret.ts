@@ -30,13 +30,32 @@ export const ESTALE = 116;
 export const ENOMEDIUM = 123;
 export const ECANCELED = 125;
 
-const NAMES = {
-  EPERM, ENOENT, EIO, EAGAIN, ENOMEM, EACCES, EBUSY, EEXIST, ENODEV, EINVAL, EFBIG, ENOSPC, EROFS,
-  ERANGE, ENOTSUP, ETIMEDOUT, ESTALE, ENOMEDIUM, ECANCELED,
-} as const; // prettier-ignore
-
 /** The name of an errno, such as `'ENOSPC'`: what `BlockError.code` carries. */
-export type ErrorCode = keyof typeof NAMES;
+export type ErrorCode =
+  | 'EPERM'
+  | 'ENOENT'
+  | 'EIO'
+  | 'EAGAIN'
+  | 'ENOMEM'
+  | 'EACCES'
+  | 'EBUSY'
+  | 'EEXIST'
+  | 'ENODEV'
+  | 'EINVAL'
+  | 'EFBIG'
+  | 'ENOSPC'
+  | 'EROFS'
+  | 'ERANGE'
+  | 'ENOTSUP'
+  | 'ETIMEDOUT'
+  | 'ESTALE'
+  | 'ENOMEDIUM'
+  | 'ECANCELED';
+
+const NAMES: Readonly<Record<ErrorCode, number>> = {
+  EPERM, ENOENT, EIO, EAGAIN, ENOMEM, EACCES, EBUSY, EEXIST, ENODEV, EINVAL, EFBIG, ENOSPC,
+  EROFS, ERANGE, ENOTSUP, ETIMEDOUT, ESTALE, ENOMEDIUM, ECANCELED,
+}; // prettier-ignore
 
 const BY_NUMBER = new Map<number, ErrorCode>(
   Object.entries(NAMES).map(([name, n]) => [n, name as ErrorCode]),

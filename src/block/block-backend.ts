@@ -31,11 +31,11 @@ export class BlockBackend implements BlockParent {
   readonly name: string;
   readonly readOnly: boolean;
   readonly stats: BlockStats = new BlockStats();
-  readonly latency = {
+  readonly latency: Readonly<Record<'rd' | 'wr' | 'flush', LatencyHistogram>> = {
     rd: new LatencyHistogram(),
     wr: new LatencyHistogram(),
     flush: new LatencyHistogram(),
-  } as const;
+  };
   /** Off: every write is durable before it completes (CONFIG_WCE, `cache=writethrough`). */
   enableWriteCache: boolean;
   /** The message of the last exception from below, where there was one. */

@@ -140,10 +140,12 @@ export class BlockNode extends NodeControl {
     let status: BlockStatus | undefined;
     const keep = (answer: BlockStatus | Ret): Ret => {
       if (typeof answer === 'number') return Math.min(answer, -1);
-      const run = Math.min(answer.bytes - (offset - start), bytes);
-      if (!(run > 0)) return -EIO;
-      const { fileOffset } = answer;
-      status = { bytes: run, allocated: answer.allocated, zero: answer.zero };
+      if (!(answer.bytes > 0)) return -EIO;
+      // Runs in bytes from a driver of blocks may end before `offset`: its block is not all zero.
+      const { fileOffset, allocated } = answer;
+      const ahead = answer.bytes - (offset - start);
+      const run = Math.min(ahead > 0 ? ahead : start + align - offset, bytes);
+      status = { bytes: run, allocated, zero: answer.zero && ahead > 0 };
       if (fileOffset !== undefined) status = { ...status, fileOffset: fileOffset + offset - start };
       return OK;
     };

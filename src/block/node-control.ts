@@ -14,7 +14,7 @@ import { RequestBooks } from './request-books.ts';
 import { roundDown } from './shaping.ts';
 
 /** The largest `requestAlignment`, bytes: a partly covered block is read into a buffer of it. */
-export const MAX_REQUEST_ALIGNMENT = 1024 * 1024;
+export const MAX_REQUEST_ALIGNMENT: number = 1024 * 1024;
 
 /** What a node is made of. */
 export interface BlockNodeParts {

@@ -2,7 +2,6 @@
 // where none is named, names stored in images followed as far as the policy goes. It remembers what
 // it opened, so that what fails leaves nothing open behind.
 
-import type { OptionTree } from '../base/options.ts';
 import type { ChildRole } from './block-child.ts';
 import { BlockChild } from './block-child.ts';
 import type { BlockDriver, DriverState, OpenContext, OpenFlags } from './block-driver.ts';

@@ -22,7 +22,7 @@ export class Quiescence {
   /** Requests under way. */
   inFlight = 0;
   /** By edge. */
-  readonly parents = new Map<BlockChild, BlockParent>();
+  readonly parents: Map<BlockChild, BlockParent> = new Map<BlockChild, BlockParent>();
   #count = 0;
   #waiters: (() => void)[] = [];
   readonly #onBegin: () => void;

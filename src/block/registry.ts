@@ -18,9 +18,12 @@ const entries = new Map<string, DriverEntry>([
   ['null-co', { kind: 'protocol', load: () => import('./protocols/null-co.ts') }],
 ]);
 
-/** Adds a driver, or puts another in the place of one: an entry's business, or a test's. */
-export function registerDriver(name: string, entry: DriverEntry): void {
-  entries.set(name, entry);
+/**
+ * Adds a driver, or puts another in the place of one: an entry's business, or a test's. What loads
+ * it is enough for a protocol.
+ */
+export function registerDriver(name: string, entry: DriverEntry | DriverEntry['load']): void {
+  entries.set(name, typeof entry === 'function' ? { kind: 'protocol', load: entry } : entry);
 }
 
 export function isRegistered(name: string): boolean {

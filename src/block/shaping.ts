@@ -9,7 +9,7 @@ import { REQ_NO_FALLBACK } from './block-driver.ts';
 import type { BlockLimits, DriverState } from './block-driver.ts';
 
 /** Zeroes are written out through one shared buffer of this size, bytes. */
-export const ZERO_BUFFER_BYTES = 256 * 1024;
+export const ZERO_BUFFER_BYTES: number = 256 * 1024;
 /** Zeroes written out between two turns of the loop, bytes: so long may others wait. */
 const ZERO_BURST_BYTES = 16 * 1024 * 1024;
 

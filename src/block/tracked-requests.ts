@@ -65,13 +65,15 @@ export class TrackedRequests {
     return request;
   }
 
+  /** The last of the earlier requests in the way: mostly the others are over when it is. */
   #obstacle(request: TrackedRequest): TrackedRequest | undefined {
     if (this.serialising === 0) return undefined;
+    let last: TrackedRequest | undefined;
     for (const earlier of this.#requests) {
-      if (earlier === request) return undefined;
-      if ((earlier.serialising || request.serialising) && overlap(earlier, request)) return earlier;
+      if (earlier === request) break;
+      if ((earlier.serialising || request.serialising) && overlap(earlier, request)) last = earlier;
     }
-    return undefined;
+    return last;
   }
 }
 

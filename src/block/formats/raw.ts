@@ -3,7 +3,7 @@
 // otherwise have the next open take its data for an image that names files of the host.
 
 import { IOVector } from '../../base/io-vector.ts';
-import { EFBIG, EPERM, OK, andThen } from '../../base/ret.ts';
+import { EPERM, OK, andThen } from '../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { BlockChild } from '../block-child.ts';
 import type {
@@ -33,6 +33,8 @@ export interface RawOptions {
 
 class RawState implements DriverState {
   readonly limits: BlockLimits;
+  /** Absent for a window, which has the size it was given. */
+  readonly truncate?: (length: number) => Promise<Ret>;
   readonly #file: BlockChild;
   readonly #offset: number;
   readonly #size: number | undefined;
@@ -43,6 +45,9 @@ class RawState implements DriverState {
     this.#offset = options.offset;
     this.#size = options.size;
     this.#guard = guard;
+    if (options.size === undefined) {
+      this.truncate = (length) => file.truncate(options.offset + length);
+    }
     // The child aligns, splits and emulates by itself, so anything may be passed on.
     this.limits = {
       ...ANY_RANGE,
@@ -81,12 +86,6 @@ class RawState implements DriverState {
       typeof status === 'number' ? status : { ...status, allocated: true, fileOffset: at };
     const status = this.#file.blockStatus(at, bytes);
     return status instanceof Promise ? status.then(mapped) : mapped(status);
-  }
-
-  async truncate(length: number): Promise<Ret> {
-    // A window has the size it was given.
-    if (this.#size !== undefined) return length === this.#size ? OK : -EFBIG;
-    return this.#file.truncate(this.#offset + length);
   }
 
   async close(): Promise<void> {}
