@@ -47,10 +47,22 @@ export class BrowserHost implements Host {
     return this.#turns.turn();
   }
 
+  onPageHide(callback: () => void): () => void {
+    globalThis.addEventListener('pagehide', callback);
+    return () => globalThis.removeEventListener('pagehide', callback);
+  }
+
   // A worker that is terminated from outside, or dies for want of memory, tells nobody. So it holds
   // a Web Lock for as long as it lives, and the page waits for that lock.
-  holdLife(): void {
-    void navigator.locks?.request(lifeLock(self.name), () => new Promise<never>(() => {}));
+  holdLife(): Promise<void> {
+    const { locks } = navigator;
+    if (locks === undefined) return Promise.resolve();
+    return new Promise((held) => {
+      void locks.request(lifeLock(self.name), () => {
+        held();
+        return new Promise<never>(() => {});
+      });
+    });
   }
 
   spawnIOThread(name: string): WorkerHandle {

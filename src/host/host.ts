@@ -35,8 +35,13 @@ export interface Clock {
 
 export interface Host extends Clock {
   readonly name: 'browser' | 'node' | 'simulated';
-  /** In a worker: lets the thread that started it notice the end of this one, however it ends. */
-  holdLife(): void;
+  /** Calls back when the page is hidden for good or frozen; answers what stops it. */
+  onPageHide(callback: () => void): () => void;
+  /**
+   * In a worker: lets the thread that started it notice the end of this one, however it ends.
+   * Resolves once that is so.
+   */
+  holdLife(): Promise<void>;
   /** Starts a worker that runs the IOThread entry. `name` shows up in developer tools. */
   spawnIOThread(name: string): WorkerHandle;
 }

@@ -53,7 +53,7 @@ export class NodeHost implements Host {
     return new Promise((resolve) => setImmediate(resolve));
   }
 
-  holdLife(): void {} // The 'exit' event tells.
+  async holdLife(): Promise<void> {} // The 'exit' event tells.
 
   spawnIOThread(name: string): WorkerHandle {
     const worker = new Worker(this.#worker, { name });
