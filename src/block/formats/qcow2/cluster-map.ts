@@ -31,7 +31,7 @@ const MAX_SLICE_BYTES = 4096;
 
 export class ClusterMap implements TableCacheOwner {
   // The answer of `map`.
-  kind = UNALLOCATED;
+  kind: number = UNALLOCATED;
   /** Host offset of the first byte asked for; 0 when there is no host cluster. */
   host = 0;
   /** Bytes of this kind from there on, contiguous on the host; at most what was asked. */

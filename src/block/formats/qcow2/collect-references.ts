@@ -32,7 +32,7 @@ export class References {
   /** The refcount table itself is bad: only new refcount structures help. */
   needsRebuild = false;
   /** L2 tables found, by index in the L1 table. */
-  readonly tables = new Map<number, number>();
+  readonly tables: Map<number, number> = new Map<number, number>();
   readonly #image: Qcow2Image;
 
   constructor(image: Qcow2Image) {

@@ -40,13 +40,14 @@ function writeClusters(
   if ((allocation.fresh && allocation.zeroes) || qiov.size === bytes) {
     return image.file.pwritev(host + from, qiov);
   }
-  const region = new MemoryRegion(new Uint8Array(bytes));
-  const whole = new IOVector(region, [0, bytes]);
+  const region = takeRegion(image, bytes);
   const write = (ret: Ret): MaybeRet => {
     if (ret < 0) return ret;
     if (qiov.region.revoked) return -ECANCELED;
     qiov.copyTo(region.bytes, from);
-    return image.file.pwritev(host, whole);
+    const written = image.file.pwritev(host, new IOVector(region, [0, bytes]));
+    if (typeof written === 'number') image.spareRegion = region;
+    return written;
   };
   if (allocation.zeroes) return write(OK);
   image.cowBytes += bytes - qiov.size;
@@ -54,6 +55,15 @@ function writeClusters(
   const tail = copyOld(image, guest, region, end, bytes);
   if (typeof head === 'number' && typeof tail === 'number') return write(Math.min(head, tail));
   return Promise.all([head, tail]).then(([a, b]) => write(Math.min(a, b)));
+}
+
+/** Zeroed memory to put clusters together in; the last one again where it is large enough. */
+function takeRegion(image: Qcow2Image, bytes: number): MemoryRegion {
+  const spare = image.spareRegion;
+  if (spare === undefined || spare.length < bytes) return new MemoryRegion(new Uint8Array(bytes));
+  image.spareRegion = undefined;
+  spare.bytes.fill(0, 0, bytes);
+  return spare;
 }
 
 /** Reads what the guest has at `[guest + from, guest + to)`; past the disk's end leave zeroes. */

@@ -74,7 +74,7 @@ async function batch(
   prng: Prng,
   cluster: number,
 ): Promise<void> {
-  if (prng.chance(10)) {
+  if (prng.chance(20)) {
     if ((await node.flush()) >= 0) model.flushed();
     return;
   }
@@ -133,7 +133,7 @@ async function discard(
 
 describe('qcow2 after a power cut', () => {
   it('has leaks at most, and all that was flushed', { timeout: 60_000 }, async () => {
-    for (let seed = 1; seed <= 400; seed++) {
+    for (let seed = 1; seed <= 250; seed++) {
       const wrong = await crashOnce(seed, false);
       expect(wrong, `seed ${seed}`).toBeUndefined();
     }

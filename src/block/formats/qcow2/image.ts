@@ -2,6 +2,7 @@
 // fields, corruption, the rule that tables are changed by one at a time.
 
 import { IOVector } from '../../../base/io-vector.ts';
+import type { MemoryRegion } from '../../../base/memory-region.ts';
 import { EIO, OK } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
 import type { BlockChild } from '../../block-child.ts';
@@ -60,6 +61,8 @@ export class Qcow2Image {
   allocatedEnd: number;
   corrupt = false;
   cowBytes = 0;
+  /** Memory of the last copy on write, for the next one. */
+  spareRegion: MemoryRegion | undefined;
   incompatibleFeatures: bigint;
   readonly #notice: (message: string) => void;
   readonly #told = new Set<string>();

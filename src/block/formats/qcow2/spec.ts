@@ -34,8 +34,8 @@ export const FEATURE_NAME_BYTES = 48;
 
 export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21;
-export const MAX_L1_BYTES = 32 * 1024 * 1024;
-export const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
+export const MAX_L1_BYTES: number = 32 * 1024 * 1024;
+export const MAX_REFCOUNT_TABLE_BYTES: number = 8 * 1024 * 1024;
 export const MAX_REFCOUNT_ORDER = 6;
 export const MAX_BACKING_NAME = 1023;
 

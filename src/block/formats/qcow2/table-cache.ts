@@ -3,13 +3,14 @@
 // how dirty ones may be written, because that is where the order of writes matters.
 
 import { IOVector } from '../../../base/io-vector.ts';
+import { MemoryRegion } from '../../../base/memory-region.ts';
 import { EIO, OK } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
 
 /** One cached slice. The bytes are as on disk. */
 export class TableSlice {
   key = -1;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly qiov: IOVector;
   dirty = false;
@@ -20,10 +21,11 @@ export class TableSlice {
   /** Host cluster that it is part of, for `overlaps`. */
   hostCluster = -1;
 
-  constructor(bytes: number) {
-    this.bytes = new Uint8Array(bytes);
-    this.view = new DataView(this.bytes.buffer);
-    this.qiov = IOVector.of(this.bytes);
+  /** `[offset, offset + bytes)` of `arena`. */
+  constructor(arena: MemoryRegion, offset: number, bytes: number) {
+    this.bytes = arena.bytes.subarray(offset, offset + bytes);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, bytes);
+    this.qiov = new IOVector(arena, bytes === 0 ? [] : [offset, bytes]);
   }
 }
 
@@ -38,7 +40,10 @@ export interface TableCacheOwner {
   makeRoom(): MaybeRet;
 }
 
-const NO_SLICE = new TableSlice(0);
+/** Slices share memory regions of so many, because a region has a cost of its own. */
+const ARENA_SLICES = 64;
+
+const NO_SLICE = new TableSlice(new MemoryRegion(new Uint8Array(0)), 0, 0);
 
 export class TableCache {
   readonly sliceBytes: number;
@@ -56,6 +61,7 @@ export class TableCache {
   readonly #hostClusters = new Map<number, number>();
   #last: TableSlice = NO_SLICE;
   #hand = 0;
+  #arena: MemoryRegion | undefined;
 
   /** `budget`: bytes of tables to hold at most; at least four slices are. */
   constructor(sliceBytes: number, budget: number, clusterBits: number, owner: TableCacheOwner) {
@@ -179,7 +185,12 @@ export class TableCache {
   /** A slice that holds nothing, or undefined when each one is dirty or busy. */
   #take(): TableSlice | undefined {
     if (this.#slices.length < this.capacity) {
-      const made = new TableSlice(this.sliceBytes);
+      const at = this.#slices.length % ARENA_SLICES;
+      if (at === 0) {
+        const count = Math.min(ARENA_SLICES, this.capacity - this.#slices.length);
+        this.#arena = new MemoryRegion(new Uint8Array(count * this.sliceBytes));
+      }
+      const made = new TableSlice(this.#arena!, at * this.sliceBytes, this.sliceBytes);
       this.#slices.push(made);
       return made;
     }
