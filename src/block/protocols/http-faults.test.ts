@@ -171,6 +171,22 @@ describe('faults that stay', () => {
   });
 });
 
+describe('a server that is down', () => {
+  it('fails the last of a long queue within two operations, not after all of them', async () => {
+    const context = openContext({ readOnly: true, aioContext: fastContext(FACTOR) });
+    const url = `${server.url}/a.img`;
+    const options = { url, readahead: 0, timeout: TIMEOUT, 'max-connections': 1 };
+    const state = await driver.open(context, driver.parseOptions(options));
+    server.setFault('/a.img', { kind: 'hang' });
+    const start = context.aioContext.now();
+    const reads = Array.from({ length: 12 }, (_, i) => readChunk(state, 2 * i * CHUNK));
+    expect(await Promise.all(reads)).toEqual(reads.map(() => -EIO));
+    const seconds = (context.aioContext.now() - start) / 1e9;
+    expect(seconds).toBeLessThan(3 * 5 * TIMEOUT);
+    await state.close();
+  });
+});
+
 describe('an image that changes', () => {
   const bigger = new Prng(1).bytes(SIZE + 512);
   it.each<[string, () => void]>([

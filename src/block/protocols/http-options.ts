@@ -20,7 +20,7 @@ export interface HttpOptions {
 }
 
 /** A request is at most this long, bytes (one chunk where that is longer). */
-export const MAX_HTTP_REQUEST = 1024 * 1024;
+export const MAX_HTTP_REQUEST: number = 1024 * 1024;
 const CREDENTIALS = ['omit', 'same-origin', 'include'] as const;
 /** Header fields that decide what an answer means: ours alone. */
 const OURS = /^(range|if-.*|accept-encoding|cache-control|pragma)$/i;

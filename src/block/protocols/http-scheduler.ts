@@ -14,6 +14,8 @@ interface Wanted {
   readonly readers: HttpRead[];
   /** Being filled; -1 while it is queued. */
   slot: number;
+  /** When it was first wanted, nanoseconds. */
+  readonly since: number;
 }
 
 /** One request: chunks `first … first + wanted.length - 1`. */
@@ -31,6 +33,8 @@ export interface HttpSchedulerParts {
   readonly maxConnections: number;
   /** Of one request, in chunks. */
   readonly maxRun: number;
+  /** A chunk queued for longer fails with the next request that does, nanoseconds. */
+  readonly patienceNs: number;
   /** Fills `[start, end)` through `sink`, verified when it answers 0. Never rejects. */
   fetch(
     start: number,
@@ -63,7 +67,7 @@ export class HttpScheduler {
   demand(chunk: number, reader: HttpRead): void {
     let wanted = this.#coming.get(chunk) ?? this.#demand.get(chunk);
     if (wanted === undefined) {
-      wanted = this.#readAhead.get(chunk) ?? { chunk, readers: [], slot: -1 };
+      wanted = this.#readAhead.get(chunk) ?? this.#want(chunk);
       this.#readAhead.delete(chunk);
       this.#demand.set(chunk, wanted);
       this.#dispatcher.schedule();
@@ -75,7 +79,7 @@ export class HttpScheduler {
   prefetch(chunk: number): void {
     if (this.#cache.has(chunk) || this.#coming.has(chunk) || this.#demand.has(chunk)) return;
     if (this.#readAhead.has(chunk)) return;
-    this.#readAhead.set(chunk, { chunk, readers: [], slot: -1 });
+    this.#readAhead.set(chunk, this.#want(chunk));
     this.#dispatcher.schedule();
   }
 
@@ -97,6 +101,10 @@ export class HttpScheduler {
       if (wanted.slot !== -1) this.#cache.giveBack(wanted.slot);
       for (const reader of wanted.readers) reader.failed(ret);
     }
+  }
+
+  #want(chunk: number): Wanted {
+    return { chunk, readers: [], slot: -1, since: this.#parts.aioContext.now() };
   }
 
   #dispatch(): void {
@@ -150,7 +158,10 @@ export class HttpScheduler {
     const ret = await this.#parts.fetch(start, end, sink, run.abort.signal);
     this.inFlight -= 1;
     // A canceled run has given its slots back already.
-    if (this.#runs.delete(run)) this.#settle(run, ret);
+    if (this.#runs.delete(run)) {
+      this.#settle(run, ret);
+      if (ret < 0) this.#expire(ret);
+    }
     this.#dispatcher.schedule();
   }
 
@@ -177,6 +188,16 @@ export class HttpScheduler {
         if (ret === OK) reader.arrived(wanted.chunk, this.#cache.bytes(wanted.slot));
         else reader.failed(ret);
       }
+    }
+  }
+
+  /** With a server that is down, the last of a long queue must not wait for all the others. */
+  #expire(ret: Ret): void {
+    const oldest = this.#parts.aioContext.now() - this.#parts.patienceNs;
+    for (const [chunk, wanted] of this.#demand) {
+      if (wanted.since > oldest) continue;
+      this.#demand.delete(chunk);
+      for (const reader of wanted.readers) reader.failed(ret);
     }
   }
 }

@@ -16,7 +16,7 @@ import type { HttpIdentity } from './http-answer.ts';
 import type { HttpSource } from './http-range.ts';
 import { HttpRead, copyChunk } from './http-read.ts';
 import { ReadAhead } from './http-read-ahead.ts';
-import { readRange } from './http-retry.ts';
+import { HTTP_TRIES, readRange } from './http-retry.ts';
 import { HttpScheduler } from './http-scheduler.ts';
 
 /** Reads larger than this are split by the node, so that one cannot fill the queue. Bytes. */
@@ -61,6 +61,7 @@ export class HttpState implements DriverState {
       length: this.length,
       maxConnections: options.maxConnections,
       maxRun: Math.max(1, MAX_HTTP_REQUEST / chunkSize),
+      patienceNs: HTTP_TRIES * parts.source.timeoutNs,
       fetch: (start, end, sink, signal) =>
         this.#fetch({ start, end, position: start, sink }, signal),
     });
