@@ -10,7 +10,7 @@ const PAGE = 65_536;
 const RAM = 8 * PAGE;
 
 /** Where tests may put data; the driver's rings lie below. */
-export const PAIR_DATA = 4 * PAGE;
+export const PAIR_DATA: number = 4 * PAGE;
 /** The reference, the twin in shared memory, the twin in memory that is not shared. */
 export const PAIR_KINDS: readonly string[] = ['TypeScript', 'wasm', 'unshared'];
 

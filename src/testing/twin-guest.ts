@@ -27,7 +27,7 @@ export class TwinGuest {
   constructor(
     size: number,
     features: { eventIdx?: boolean; indirect?: boolean } = {},
-    ram = GUEST_RAM,
+    ram: number = GUEST_RAM,
   ) {
     this.twins = new QueueTwins(ram, true);
     this.config = ringConfig(size, 0, features);

@@ -1,9 +1,10 @@
 // Broken rings, interrupts and notifications, on both split queues in step.
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { QueueTwins } from '../testing/queue-twins.ts';
 import { ringConfig } from '../testing/ring-builder.ts';
 import { GUEST_RAM, TwinGuest } from '../testing/twin-guest.ts';
+import { SplitQueue } from './split-queue.ts';
 import * as vq from './virtqueue.ts';
 
 describe('a broken ring', () => {
@@ -155,6 +156,31 @@ describe('notifications', () => {
     expect(guest.twins.enableNotification()).toBe(false);
     expect(guest.ring.availEvent).toBe(5);
     guest.twins.compareRam();
+  });
+
+  it('looks again after it has written avail_event: the driver may have looked before', () => {
+    const guest = new TwinGuest(8, { eventIdx: true });
+    guest.format();
+    guest.offer(2);
+    const queue = new SplitQueue({ region: guest.twins.ram, config: guest.config });
+    expect(queue.pop(8)).toBe(2);
+    queue.disableNotification();
+    const { store } = Atomics;
+    const race = (act: () => unknown): unknown => {
+      const publishFirst = (words: Uint16Array, index: number, value: number): number => {
+        // The driver publishes, and sees the old avail_event: no kick.
+        spy.mockRestore();
+        guest.offer(1);
+        return store(words, index, value);
+      };
+      const spy = vi.spyOn(Atomics, 'store').mockImplementation(publishFirst as never);
+      return act();
+    };
+    expect(race(() => queue.enableNotification())).toBe(true);
+    expect(queue.pop(1)).toBe(1);
+    guest.offer(1);
+    expect(race(() => queue.pop(8))).toBe(2);
+    expect(guest.ring.availEvent).toBe(5);
   });
 
   it('saves and restores its positions', () => {

@@ -125,12 +125,12 @@ export class WasmQueue implements Virtqueue {
   }
 
   push(head: number, written: number, statusAddr: number, status: number): void {
+    // Reading a state word makes the views anew where that is due.
     assert(this.#pushed < this.#word(IN_FLIGHT), 'a chain was pushed twice');
     if (this.#tabled === MAX_COMPLETIONS) {
       this.#exports.fill(this.#scratch, MAX_COMPLETIONS);
       this.#tabled = 0;
     }
-    if (this.#completions.length === 0) this.#derive();
     const table = this.#completions;
     const at = this.#tabled * COMPLETION_WORDS;
     table[at] = head;
