@@ -53,6 +53,10 @@ export class NodeHost implements Host {
     return new Promise((resolve) => setImmediate(resolve));
   }
 
+  onPageHide(): () => void {
+    return () => {}; // There is no page.
+  }
+
   async holdLife(): Promise<void> {} // The 'exit' event tells.
 
   spawnIOThread(name: string): WorkerHandle {

@@ -47,6 +47,7 @@ export class IOThread {
   readonly #pending = new Set<(error: Error) => void>();
   readonly #devices = new Map<string, DeviceHandle>();
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
+  readonly #stopWatchingPage: () => void;
   #failed: BlockError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -71,6 +72,9 @@ export class IOThread {
     this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
     this.#worker = host.spawnIOThread(`diskplane-${id}`);
     this.#worker.onFailure((error) => this.#fail(error));
+    // A page that goes away, or into the back-forward cache, must not keep files locked. What the
+    // guest had not flushed is lost, as at a power cut; images stay whole.
+    this.#stopWatchingPage = host.onPageHide(() => void this.close().catch(() => {}));
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
     this.#control = wrap<IOThreadControl>(this.#countingEndpoint(endpoint) as ComlinkEndpoint);
@@ -194,6 +198,7 @@ export class IOThread {
       error = failure;
     }
     cancel();
+    this.#stopWatchingPage();
     this.#failed ??= new BlockError('ENODEV', `IOThread '${this.id}' was closed`);
     for (const device of this.#devices.values()) device.fail(this.#failed);
     this.#control[releaseProxy]();
@@ -229,6 +234,7 @@ export class IOThread {
     for (const reject of [...this.#pending]) reject(this.#failed);
     for (const device of this.#devices.values()) device.fail(this.#failed);
     this.#emit({ event: 'IOTHREAD_FAILED', message });
+    this.#stopWatchingPage();
     this.#worker.terminate();
   }
 

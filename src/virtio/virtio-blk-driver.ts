@@ -25,7 +25,7 @@ const FEATURES = [
 ].reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
 
 /** Largest request, bytes. Callers split what is longer. */
-export const MAX_REQUEST_BYTES = 1024 * 1024;
+export const MAX_REQUEST_BYTES: number = 1024 * 1024;
 const MAX_PAGES = MAX_REQUEST_BYTES / BOUNCE_PAGE;
 
 /** How a memory of our own is laid out, bytes from its start. */
