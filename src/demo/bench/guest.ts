@@ -3,7 +3,6 @@
 // pays, and sleeps until the device interrupts. Nothing is allocated per request.
 
 import { EventNotifier } from '../../aio/event-notifier.ts';
-import { PollPolicy } from '../../aio/poll-policy.ts';
 import type { Clock } from '../../host/host.ts';
 import { DeviceChannel, WAIT_ATOMICS, WAIT_NONE } from '../../virtio/device-channel.ts';
 import { DriverQueue } from '../../virtio/driver-queue.ts';
@@ -33,6 +32,10 @@ const RING_BYTES: number = DriverQueue.bytes(QUEUE_SIZE, MAX_SEGMENTS);
 export const GUEST_RAM_BYTES: number = RING_BYTES + MAX_DEPTH * READ_BYTES;
 /** The clock is read once in this many looks at the ring. */
 const LOOKS_PER_CLOCK = 16;
+/** How long the guest polls before it sleeps, nanoseconds: about what waking an idle CPU takes. */
+const POLL_NS = 100_000;
+/** After a poll in vain, as many waits go by without one: device and guest may share a CPU. */
+const WAITS_PER_TRY = 64;
 /** A device that answers nothing for so long is stuck. */
 const STUCK_MS = 5000;
 
@@ -58,8 +61,9 @@ export class Guest {
   readonly #channel: DeviceChannel;
   readonly #notifier: EventNotifier;
   readonly #blocks: RandomBlocks;
-  readonly #poll = new PollPolicy();
   readonly #onDone: (cookie: number, status: number) => void;
+  /** Waits until the next poll; 0 while polling pays. */
+  #waitsToPoll = 0;
   #refill = false;
   #done = 0;
   #failed = 0;
@@ -139,16 +143,20 @@ export class Guest {
   }
 
   #wait(): void {
-    const started = this.#clock.now();
-    if (!this.#pollFor(started, this.#poll.ns)) this.#sleep();
-    this.#poll.adapt(this.#clock.now() - started);
+    if (this.#waitsToPoll > 0) {
+      this.#waitsToPoll -= 1;
+    } else {
+      if (this.#pollOnce()) return;
+      this.#waitsToPoll = WAITS_PER_TRY;
+    }
+    this.#sleep();
   }
 
-  #pollFor(started: number, ns: number): boolean {
-    if (ns === 0) return false;
+  #pollOnce(): boolean {
+    const end = this.#clock.now() + POLL_NS;
     do {
       for (let i = 0; i < LOOKS_PER_CLOCK; i++) if (this.#queue.hasUsed()) return true;
-    } while (this.#clock.now() < started + ns);
+    } while (this.#clock.now() < end);
     return false;
   }
 
