@@ -96,7 +96,7 @@ export class GraphView {
       let row = box.rows.get(name);
       if (row === undefined) {
         row = { value: make('dd'), count: make('dd') };
-        row.count.title = name === 'cache hits' ? 'hits' : 'requests';
+        row.count.title = name === 'hits' ? 'cache hits' : 'requests';
         box.figures.append(make('dt', '', name), row.value, row.count);
         row.value.dataset['figure'] = `${name} value`;
         row.count.dataset['figure'] = `${name} count`;

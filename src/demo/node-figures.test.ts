@@ -35,7 +35,7 @@ describe('nodeFigures', () => {
 
   it('sums the hits of all caches, whatever they are called', () => {
     const counters = { l2Hits: 90, l2Misses: 10, refcountHits: 9, refcountMisses: 1 };
-    expect(line({ ...idle, counters }, 'cache hits')).toBe('90.0 % | 99');
+    expect(line({ ...idle, counters }, 'hits')).toBe('90.0 % | 99');
   });
 
   it('tells what came over the network, and errors only where there are some', () => {

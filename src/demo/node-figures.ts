@@ -21,7 +21,7 @@ export function nodeFigures(stats: BlockNodeStats): readonly Figure[] {
   ];
   if (hits !== undefined && misses !== undefined) {
     figures.push({
-      name: 'cache hits',
+      name: 'hits',
       value: formatShare(hits, hits + misses),
       count: formatCount(hits),
     });
