@@ -51,6 +51,11 @@ function readBacking(image: Qcow2Image, offset: number, qiov: IOVector): MaybeRe
   return there === 0 ? OK : image.backing!.preadv(offset, qiov.slice(0, there));
 }
 
+/** `qiov` itself where the part is all of it. */
+export function partOf(qiov: IOVector, from: number, bytes: number): IOVector {
+  return bytes === qiov.size ? qiov : qiov.slice(from, bytes);
+}
+
 /** A read of several runs, or one that waits for a table. */
 class ReadRequest {
   readonly #image: Qcow2Image;
@@ -79,7 +84,7 @@ class ReadRequest {
         this.#error = ret;
       } else {
         const { bytes } = map;
-        const part = readRun(this.#image, at, this.#qiov.slice(this.#done, bytes));
+        const part = readRun(this.#image, at, partOf(this.#qiov, this.#done, bytes));
         if (typeof part !== 'number') this.#pending.push(part);
         else if (part < 0) this.#error = part;
         this.#done += bytes;

@@ -10,6 +10,7 @@ import { COMPRESSED, DATA, ZERO_ALLOCATED } from './cluster-map.ts';
 import { readsAsZeroes, writeNew } from './copy-on-write.ts';
 import { FAULT } from './faults.ts';
 import type { Qcow2Image } from './image.ts';
+import { partOf } from './read.ts';
 
 /** New clusters up to this many bytes are written in one go, with what is copied around the data. */
 const MAX_MERGED_BYTES = 256 * 1024;
@@ -83,7 +84,7 @@ class WriteRequest {
     if (ret < 0) return ret;
     if (image.map.kind === DATA) {
       const { bytes, host } = image.map;
-      this.#add(bytes, overwrite(image, host, this.#qiov.slice(this.#done, bytes)));
+      this.#add(bytes, overwrite(image, host, partOf(this.#qiov, this.#done, bytes)));
       return OK;
     }
     const planned = this.#plan(at, left);
@@ -91,7 +92,7 @@ class WriteRequest {
     const allocation = this.#planned!;
     const from = at - allocation.guest;
     const bytes = Math.min(left, allocation.bytes - from);
-    this.#add(bytes, writeNew(image, allocation, from, this.#qiov.slice(this.#done, bytes)));
+    this.#add(bytes, writeNew(image, allocation, from, partOf(this.#qiov, this.#done, bytes)));
     return OK;
   }
 
