@@ -23,7 +23,7 @@ export function domError(name: string): Error {
 
 export class OpfsDouble implements OpfsEnvironment {
   /** By path. Directories exist where a file's path says so. */
-  readonly files = new Map<string, DoubleFile>();
+  readonly files: Map<string, DoubleFile> = new Map();
   readonly lockManager: LocksDouble | undefined;
   /** Bytes moved by one call at most. */
   maxTransfer: number = Infinity;
