@@ -9,8 +9,8 @@ import { WINDOW_SECONDS } from './rates.ts';
 
 interface ChartKind {
   readonly title: string;
-  readonly read: keyof RateTable;
-  readonly write: keyof RateTable;
+  readonly read: Exclude<keyof RateTable, 'seconds'>;
+  readonly write: Exclude<keyof RateTable, 'seconds'>;
   readonly format: (value: number) => string;
   /** The scale never ends below this, or noise would look like work. */
   readonly least: number;

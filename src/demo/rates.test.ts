@@ -40,11 +40,12 @@ describe('RateHistory', () => {
   it('draws no rate across two disks', () => {
     const history = new RateHistory();
     history.add(1, counts(1000, 0));
+    history.add(2, counts(1003, 0));
     history.restart();
-    history.add(2, counts(5000, 0));
-    history.add(3, counts(0, 0));
-    expect(history.table().seconds).toEqual([]);
-    history.add(4, counts(7, 0));
-    expect(history.table().readOps).toEqual([7]);
+    history.add(3, counts(5000, 0));
+    history.add(4, counts(0, 0));
+    history.add(5, counts(7, 0));
+    expect(history.table().readOps).toEqual([3, null, null, 7]);
+    expect(history.table().seconds).toEqual([-3, -2, -1, 0]);
   });
 });
