@@ -6,7 +6,7 @@ import type { Ret } from '../../../base/ret.ts';
 import type { BlockChild } from '../../block-child.ts';
 import { BlockError } from '../../block-error.ts';
 import { OptionReader } from '../../option-reader.ts';
-import { buildHeader } from './header.ts';
+import { buildHeader } from './build-header.ts';
 import { setRefcount } from './refcount-bits.ts';
 import {
   MAX_CLUSTER_BITS, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS, OFLAG_COPIED_HI,

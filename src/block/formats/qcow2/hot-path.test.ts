@@ -143,7 +143,7 @@ describe('qcow2 warm paths', () => {
     expect(node.pwritev(MIB + 8192, page)).toBe(OK);
     expect(below.reads).toBe(2);
     expect(disk.writes).toBe(1);
-    expect(disk.lastQiov!.size).toBe(64 * KIB);
+    expect(disk.lastQiov?.size).toBe(64 * KIB);
     expect(node.state.counters!()['cowBytes']).toBe(2 * (64 * KIB - 4096));
     await node.close();
   });
@@ -170,7 +170,7 @@ describe('qcow2 warm paths', () => {
     const { node } = await openQcow2(disk, { options: { 'l2-cache-size': 8192 } });
     const page = IOVector.of(new Uint8Array(512).fill(3));
     for (let at = 0; at < 16 * MIB; at += 128 * KIB) expect(await node.pwritev(at, page)).toBe(OK);
-    const { l2Misses, l2Evictions } = node.state.counters!() as Record<string, number>;
+    const { l2Misses, l2Evictions } = node.state.counters!();
     expect(l2Misses).toBeGreaterThanOrEqual(128);
     expect(l2Misses! - l2Evictions!).toBeLessThanOrEqual(8192 / 512);
     await node.close();

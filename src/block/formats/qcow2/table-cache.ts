@@ -52,7 +52,8 @@ export class TableCache {
   misses = 0;
   evictions = 0;
   dirtyCount = 0;
-  readonly #clusterBits: number;
+  /** Clusters a byte: exact, as the size is a power of two. */
+  readonly #perCluster: number;
   readonly #owner: TableCacheOwner;
   readonly #slices: TableSlice[] = [];
   readonly #byKey = new Map<number, TableSlice>();
@@ -67,7 +68,7 @@ export class TableCache {
   constructor(sliceBytes: number, budget: number, clusterBits: number, owner: TableCacheOwner) {
     this.sliceBytes = sliceBytes;
     this.capacity = Math.max(4, Math.floor(budget / sliceBytes));
-    this.#clusterBits = clusterBits;
+    this.#perCluster = 1 / 2 ** clusterBits;
     this.#owner = owner;
   }
 
@@ -137,9 +138,8 @@ export class TableCache {
   /** True when a cached table lies in `[host, host + bytes)`. */
   overlaps(host: number, bytes: number): boolean {
     if (this.#hostClusters.size === 0) return false;
-    const size = 2 ** this.#clusterBits;
-    const last = Math.floor((host + bytes - 1) / size);
-    for (let cluster = Math.floor(host / size); cluster <= last; cluster++) {
+    const last = Math.floor((host + bytes - 1) * this.#perCluster);
+    for (let cluster = Math.floor(host * this.#perCluster); cluster <= last; cluster++) {
       if (this.#hostClusters.has(cluster)) return true;
     }
     return false;
@@ -175,7 +175,7 @@ export class TableCache {
     if (ret < 0) return ret;
     slice.key = key;
     slice.used = true;
-    slice.hostCluster = Math.floor(host / 2 ** this.#clusterBits);
+    slice.hostCluster = Math.floor(host * this.#perCluster);
     const count = this.#hostClusters.get(slice.hostCluster) ?? 0;
     this.#hostClusters.set(slice.hostCluster, count + 1);
     this.#byKey.set(key, slice);
