@@ -23,11 +23,7 @@ export class GuestBuffers {
    * `ram`: guest memory, shared; `setup`: a queue whose rings lie in it. `onWritable` gets the
    * guest addresses `[from, to)` of each device-writable buffer, inside guest memory.
    */
-  constructor(
-    ram: Uint8Array,
-    setup: QueueSetup,
-    onWritable: (from: number, to: number) => void,
-  ) {
+  constructor(ram: Uint8Array, setup: QueueSetup, onWritable: (from: number, to: number) => void) {
     this.#ram = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     this.#halves = new Uint16Array(ram.buffer, ram.byteOffset, ram.byteLength >> 1);
     this.#setup = setup;

@@ -17,13 +17,7 @@ export interface V86PciDevice {
 
 interface V86Io {
   register_read(port: number, device: object, r8: PortRead, r16: PortRead, r32: PortRead): void;
-  register_write(
-    port: number,
-    device: object,
-    w8: PortWrite,
-    w16: PortWrite,
-    w32: PortWrite,
-  ): void;
+  register_write(port: number, device: object, w8: PortWrite, w16: PortWrite, w32: PortWrite): void;
   readonly ports: unknown[];
   create_empty_entry(): unknown;
 }
@@ -74,36 +68,40 @@ export interface MachineListener {
   onReboot(): void;
 }
 
+/** What is touched, from the emulator on, and its type. */
+const EXPECTED: readonly (readonly [path: string, type: string])[] = [
+  ['v86.yield', 'function'],
+  ['v86.constructor.microtick', 'function'],
+  ['v86.cpu.wasm_memory.grow', 'function'],
+  ['v86.cpu.mem8.byteOffset', 'number'],
+  ['v86.cpu.mem8.byteLength', 'number'],
+  ['v86.cpu.in_hlt.0', 'number'],
+  ['v86.cpu.jit_dirty_cache', 'function'],
+  ['v86.cpu.run_hardware_timers', 'function'],
+  ['v86.cpu.reboot_internal', 'function'],
+  ['v86.cpu.io.register_read', 'function'],
+  ['v86.cpu.io.register_write', 'function'],
+  ['v86.cpu.io.create_empty_entry', 'function'],
+  ['v86.cpu.io.ports.65535', 'object'],
+  ['v86.cpu.devices.pci.register_device', 'function'],
+  ['v86.cpu.devices.pci.raise_irq', 'function'],
+  ['v86.cpu.devices.pci.lower_irq', 'function'],
+  ['v86.cpu.devices.pci.device_spaces.0', 'object'],
+  ['v86.cpu.devices.pci.devices.0', 'object'],
+];
+
 /** Throws ENOTSUP when `emulator` is not a v86 of a version that we know. */
 function internals(emulator: V86Emulator): V86Main {
-  const main = (emulator as { v86?: V86Main }).v86;
-  const missing: string[] = [];
-  const want = (good: boolean, name: string): void => {
-    if (!good) missing.push(name);
-  };
-  const isFunction = (value: unknown): boolean => typeof value === 'function';
-  const cpu = main?.cpu;
-  want(isFunction(main?.yield), 'v86.yield');
-  want(isFunction(main?.constructor.microtick), 'v86.constructor.microtick');
-  want(cpu?.wasm_memory instanceof WebAssembly.Memory, 'cpu.wasm_memory');
-  want(typeof cpu?.mem8.byteOffset === 'number', 'cpu.mem8');
-  want(typeof cpu?.in_hlt[0] === 'number', 'cpu.in_hlt');
-  want(isFunction(cpu?.jit_dirty_cache), 'cpu.jit_dirty_cache');
-  want(isFunction(cpu?.run_hardware_timers), 'cpu.run_hardware_timers');
-  want(isFunction(cpu?.reboot_internal), 'cpu.reboot_internal');
-  want(isFunction(cpu?.io.register_read), 'cpu.io.register_read');
-  want(isFunction(cpu?.io.register_write), 'cpu.io.register_write');
-  want(isFunction(cpu?.io.create_empty_entry), 'cpu.io.create_empty_entry');
-  want(Array.isArray(cpu?.io.ports), 'cpu.io.ports');
-  want(isFunction(cpu?.devices.pci.register_device), 'cpu.devices.pci.register_device');
-  want(isFunction(cpu?.devices.pci.raise_irq), 'cpu.devices.pci.raise_irq');
-  want(isFunction(cpu?.devices.pci.lower_irq), 'cpu.devices.pci.lower_irq');
-  want(Array.isArray(cpu?.devices.pci.device_spaces), 'cpu.devices.pci.device_spaces');
-  want(Array.isArray(cpu?.devices.pci.devices), 'cpu.devices.pci.devices');
+  const missing = EXPECTED.filter(([path, type]) => {
+    let value: unknown = emulator;
+    for (const name of path.split('.')) value = (value as Record<string, unknown> | null)?.[name];
+    return typeof value !== type || value === null;
+  });
   if (missing.length > 0) {
-    throw new BlockError('ENOTSUP', `this v86 has not the internals needed: ${missing.join(', ')}`);
+    const names = missing.map(([path]) => path).join(', ');
+    throw new BlockError('ENOTSUP', `this v86 has not the internals needed: ${names}`);
   }
-  return main!;
+  return (emulator as unknown as { v86: V86Main }).v86;
 }
 
 const machines = new WeakMap<V86Emulator, V86Machine>();
@@ -206,20 +204,21 @@ export class V86Machine {
   #hook(): void {
     const { cpu } = this;
     const main = this.#main;
-    const { run_hardware_timers: timers, reboot_internal: reboot } = cpu;
-    const { yield: yields } = main;
+    const timers = cpu.run_hardware_timers.bind(cpu);
+    const reboot = cpu.reboot_internal.bind(cpu);
+    const yields = main.yield.bind(main);
     cpu.run_hardware_timers = (acpi, now): number => {
       const halted = cpu.in_hlt[0] !== 0;
       for (const listener of this.#listeners) listener.onPause(halted);
-      return timers.call(cpu, acpi, now);
+      return timers(acpi, now);
     };
     cpu.reboot_internal = (): void => {
       for (const listener of this.#listeners) listener.onReboot();
-      reboot.call(cpu);
+      reboot();
     };
     main.yield = (ms, tick): void => {
       for (const listener of this.#listeners) listener.onYield(ms);
-      yields.call(main, ms, tick);
+      yields(ms, tick);
     };
   }
   #unhook(): void {

@@ -88,11 +88,7 @@ function chooseTransport(
   return [false, reason];
 }
 
-async function zeroCopyPath(
-  machine: V86Machine,
-  disk: Disk,
-  numQueues: number,
-): Promise<DataPath> {
+async function zeroCopyPath(machine: V86Machine, disk: Disk, numQueues: number): Promise<DataPath> {
   const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
   const { memory, ramBase, ramBytes } = machine;
   const device = await disk.attachDevice({ memory, ramBase, ramBytes, scratch, numQueues });
@@ -101,11 +97,7 @@ async function zeroCopyPath(
 
 let bounceDevices = 0;
 
-async function bouncePath(
-  machine: V86Machine,
-  disk: Disk,
-  numQueues: number,
-): Promise<DataPath> {
+async function bouncePath(machine: V86Machine, disk: Disk, numQueues: number): Promise<DataPath> {
   const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
   const module = instantiateQueueModule(machine.memory);
   bounceDevices += 1;

@@ -48,7 +48,7 @@ function findSection(bytes: Uint8Array, id: number): Section {
   if (!magic || bytes[2] !== 0x73 || bytes[3] !== 0x6d) {
     throw new BlockError('EINVAL', 'not WebAssembly: no magic number');
   }
-  for (let at = HEADER_BYTES; at < bytes.length; ) {
+  for (let at = HEADER_BYTES; at < bytes.length;) {
     const [length, body] = readLeb(bytes, at + 1);
     const end = body + length;
     if (end > bytes.length) throw new BlockError('EINVAL', `section at byte ${at} is cut off`);
@@ -93,10 +93,7 @@ export function patchMemorySection(bytes: Uint8Array, maxPages: number): Uint8Ar
  * A copy, in memory that is not shared, of a module whose last import is a memory without limit;
  * the copy imports shared memory. `maxPages` must not be less than the memory's own limit.
  */
-export function patchImportedMemory(
-  bytes: Uint8Array,
-  maxPages: number,
-): Uint8Array<ArrayBuffer> {
+export function patchImportedMemory(bytes: Uint8Array, maxPages: number): Uint8Array<ArrayBuffer> {
   const section = findSection(bytes, SECTION_IMPORT);
   // The last entry ends in: kind memory, flags, minimum (64 pages: one byte).
   const kindAt = section.end - 3;

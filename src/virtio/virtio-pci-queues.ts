@@ -101,13 +101,13 @@ export class VirtioPciQueues {
     return { size: enabled ? size : 0, ...at };
   }
 
-  /** `guestWord` reads the rings of a running device; EBUSY while a request is not completed. */
-  save(guestWord?: (address: number) => number): SavedQueue[] {
+  /** `guest` reads the rings of a running device; EBUSY while a request is not completed. */
+  save(guest?: { guestWord(address: number): number }): SavedQueue[] {
     return this.#queues.map(({ size, enabled, addresses }, q) => {
       let index = 0;
-      if (enabled && guestWord !== undefined) {
-        index = guestWord(addresses[4]! + 2);
-        if (guestWord(addresses[2]! + 2) !== index) {
+      if (enabled && guest !== undefined) {
+        index = guest.guestWord(addresses[4]! + 2);
+        if (guest.guestWord(addresses[2]! + 2) !== index) {
           throw new BlockError('EBUSY', `queue ${q} has requests in flight`);
         }
       }

@@ -195,7 +195,7 @@ export class VirtioPci {
       isr: this.#isr,
       writeback: this.#config.writeback,
       queueSelect: this.#queues.selected,
-      queues: this.#queues.save(this.running ? this.#hooks.guestWord : undefined),
+      queues: this.#queues.save(this.running ? this.#hooks : undefined),
     };
   }
 
@@ -266,9 +266,7 @@ export class VirtioPci {
         return VIRTIO_MSI_NO_VECTOR | (this.#channel.numQueues << 16);
       case DEVICE_STATUS:
         return (
-          this.#readStatus() |
-          (this.#channel.configGeneration << 8) |
-          (this.#queues.selected << 16)
+          this.#readStatus() | (this.#channel.configGeneration << 8) | (this.#queues.selected << 16)
         );
       case QUEUE_SIZE:
         return this.#queues.size | (VIRTIO_MSI_NO_VECTOR << 16);
