@@ -34,8 +34,11 @@ export const GUEST_RAM_BYTES: number = RING_BYTES + MAX_DEPTH * READ_BYTES;
 const LOOKS_PER_CLOCK = 16;
 /** How long the guest polls before it sleeps, nanoseconds: about what waking an idle CPU takes. */
 const POLL_NS = 100_000;
-/** After a poll in vain, as many waits go by without one: device and guest may share a CPU. */
-const WAITS_PER_TRY = 64;
+/**
+ * After a poll in vain a wait goes by without one, after the next two, then four, so many at most:
+ * device and guest may share a CPU.
+ */
+const MAX_BACKOFF = 64;
 /** A device that answers nothing for so long is stuck. */
 const STUCK_MS = 5000;
 
@@ -64,6 +67,7 @@ export class Guest {
   readonly #onDone: (cookie: number, status: number) => void;
   /** Waits until the next poll; 0 while polling pays. */
   #waitsToPoll = 0;
+  #backoff = 0;
   #refill = false;
   #done = 0;
   #failed = 0;
@@ -146,8 +150,12 @@ export class Guest {
     if (this.#waitsToPoll > 0) {
       this.#waitsToPoll -= 1;
     } else {
-      if (this.#pollOnce()) return;
-      this.#waitsToPoll = WAITS_PER_TRY;
+      if (this.#pollOnce()) {
+        this.#backoff = 0;
+        return;
+      }
+      this.#backoff = Math.min(Math.max(2 * this.#backoff, 1), MAX_BACKOFF);
+      this.#waitsToPoll = this.#backoff;
     }
     this.#sleep();
   }
