@@ -30,7 +30,8 @@ class NullState implements DriverState {
   };
   readonly #options: NullOptions;
   readonly #context: AioContext;
-  #abort: AbortController | undefined;
+  /** What ends a request that waits out its latency. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: NullOptions, context: AioContext) {
     this.#options = options;
@@ -70,22 +71,24 @@ class NullState implements DriverState {
 
   /** Lets requests that wait out their latency end now: there is nothing to lose. */
   cancelInFlight(): void {
-    this.#abort?.abort();
-    this.#abort = undefined;
+    for (const finish of this.#waiting) finish();
   }
 
   async close(): Promise<void> {
     this.cancelInFlight();
   }
 
-  async #wait(): Promise<Ret> {
-    this.#abort ??= new AbortController();
-    try {
-      await this.#context.sleep(this.#options.latencyNs, this.#abort.signal);
-    } catch {
-      // Cut short by `cancelInFlight`; a null device has nothing left to do either way.
-    }
-    return OK;
+  #wait(): Promise<Ret> {
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        timer.del();
+        this.#waiting.delete(finish);
+        resolve(OK);
+      };
+      const timer = this.#context.newTimer(finish);
+      timer.mod(this.#context.now() + this.#options.latencyNs);
+      this.#waiting.add(finish);
+    });
   }
 }
 
