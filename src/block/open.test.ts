@@ -1,120 +1,16 @@
-// Names and options, probing, policy, read-only, and that a failure leaves nothing open.
+// Names and options, probing, read-only, creation, and that a failure leaves nothing open.
 
 import { beforeAll, describe, expect, it } from 'vitest';
 import { IOVector } from '../base/io-vector.ts';
 import { EPERM } from '../base/ret.ts';
+import {
+  failure, files, image, newGraph, opened, openNow, registerChainDrivers, shape, store,
+} from '../testing/chain-drivers.ts'; // prettier-ignore
 import { ControllableState } from '../testing/controllable.ts';
-import { testContext } from '../testing/test-context.ts';
-import type { BlockDriver } from './block-driver.ts';
-import { BlockError } from './block-error.ts';
-import { Graph } from './graph.ts';
 import { createImage, openGraph } from './open.ts';
-import type { OpenGraphOptions } from './open.ts';
-import { OptionReader } from './option-reader.ts';
 import { registerDriver } from './registry.ts';
 
-/** Files of the 'store' protocol. Their first byte, 'C', makes them a chain image. */
-const files = new Map<string, Uint8Array>();
-let opened: ControllableState[] = [];
-const openNow = (): number => opened.filter((state) => state.closes === 0).length;
-
-const store: BlockDriver<{ path: string; writable: boolean }> = {
-  name: 'opfs',
-  kind: 'protocol',
-  parseOptions(raw) {
-    const reader = new OptionReader('opfs', raw);
-    const path = reader.string('path') ?? '';
-    const writable = reader.boolean('writable') ?? true;
-    reader.end();
-    return { path, writable };
-  },
-  async open({ flags, nodeName }, { path, writable }) {
-    const bytes = files.get(path);
-    if (bytes === undefined) throw new BlockError('ENOENT', `${nodeName}: no file '${path}'`);
-    if (!writable && !flags.readOnly) throw new BlockError('EROFS', `'${path}' is not writable`);
-    const state = new ControllableState(bytes);
-    opened.push(state);
-    return state;
-  },
-  async create(_context, size, raw) {
-    files.set(String(raw['path']), new Uint8Array(size));
-  },
-};
-
-/** `C`, length of a name, the name of the backing image. */
-const chain: BlockDriver<{ file: unknown; backing: unknown; fail: boolean }> = {
-  name: 'chain',
-  kind: 'format',
-  parseOptions(raw) {
-    const reader = new OptionReader('chain', raw);
-    const options = {
-      file: reader.any('file'),
-      backing: reader.any('backing'),
-      fail: reader.boolean('fail') ?? false,
-    };
-    reader.end();
-    return options;
-  },
-  probe: (head) => (head[0] === 0x43 ? 100 : 0),
-  async open(context, { file, backing, fail }) {
-    const edge = await context.openChild('file', file);
-    const head = new Uint8Array(64);
-    await edge.preadv(0, IOVector.of(head));
-    const name = new TextDecoder().decode(head.subarray(2, 2 + head[1]!));
-    if (backing !== undefined && backing !== null) await context.openChild('backing', backing);
-    else if (backing === undefined && name !== '') {
-      await context.openNamedInImage('backing', name, undefined);
-    }
-    if (fail) throw new TypeError('a bug in the driver');
-    const state = new ControllableState(4096);
-    opened.push(state);
-    return state;
-  },
-  async create({ file }, size, raw) {
-    const name = new OptionReader('chain', raw).string('backing-file') ?? '';
-    expect(await file!.truncate(size)).toBe(0);
-    expect(await file!.pwritev(0, IOVector.of(image(name).subarray(0, 64)))).toBe(0);
-  },
-};
-
-function image(backing: string): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  bytes.set([0x43, backing.length, ...new TextEncoder().encode(backing)]);
-  return bytes;
-}
-
-beforeAll(() => {
-  registerDriver('opfs', { kind: 'protocol', load: () => Promise.resolve({ driver: store }) });
-  registerDriver('chain', { kind: 'format', load: () => Promise.resolve({ driver: chain }) });
-});
-
-function newGraph(contents: Record<string, Uint8Array> = {}): Graph {
-  files.clear();
-  opened = [];
-  for (const [name, bytes] of Object.entries(contents)) files.set(name, bytes);
-  return new Graph(testContext());
-}
-
-/** The code and message of the error; also, that nothing stayed open. */
-async function failure(
-  graph: Graph,
-  options: string | Record<string, unknown>,
-  extra: OpenGraphOptions = {},
-): Promise<string> {
-  try {
-    await openGraph(graph, options, extra);
-  } catch (error) {
-    expect(error).toBeInstanceOf(BlockError);
-    expect([graph.nodes.length, openNow()]).toEqual([0, 0]);
-    return `${(error as BlockError).code}: ${(error as BlockError).message}`;
-  }
-  throw new Error('it opened');
-}
-
-const shape = (graph: Graph): string[] =>
-  graph
-    .queryBlock()
-    .map((n) => `${n.driver} ${n.readOnly ? 'ro' : 'rw'} ${n.children.map((c) => c.role).join()}`);
+beforeAll(registerChainDrivers);
 
 describe('options', () => {
   it('takes nested objects, dotted keys, names and json: for the same graph', async () => {
@@ -227,77 +123,6 @@ describe('probing', () => {
     expect(await failure(graph, { file: { driver: 'bad' } })).toMatch(
       /EIO: .*cannot read the image's start/,
     );
-  });
-});
-
-describe('names stored in images', () => {
-  const two = { 'd/top.img': image('base.img'), 'd/base.img': image(''), 'x.img': image('') };
-  const top = { driver: 'chain', 'node-name': 'top', filename: 'opfs:d/top.img' };
-
-  it('are not followed without a policy, and the message says how', async () => {
-    const graph = newGraph(two);
-    for (const policy of [undefined, { drivers: [] }]) {
-      const message = await failure(graph, top, { policy });
-      expect(message).toMatch(/^EACCES: node 'top': the image names 'opfs:d\/base.img'/);
-      expect(message).toMatch(/Give 'backing' in the options \(null for none\)/);
-    }
-  });
-
-  it('are followed beside the image where the policy allows driver and place', async () => {
-    const graph = newGraph(two);
-    for (const prefixes of [undefined, ['d'], ['d/'], ['']]) {
-      const policy =
-        prefixes === undefined ? { drivers: ['opfs'] } : { drivers: ['opfs'], prefixes };
-      await openGraph(graph, top, { policy });
-      expect(shape(graph)).toEqual([
-        'opfs rw ', 'opfs ro ', 'chain ro file', 'chain rw file,backing',
-      ]); // prettier-ignore
-      await graph.closeAll();
-      expect(openNow()).toBe(0);
-    }
-    for (const policy of [
-      { drivers: ['http'] },
-      { drivers: ['opfs'], prefixes: ['e/', 'd/base'] },
-      { drivers: ['opfs'], prefixes: [] },
-      () => false,
-    ]) {
-      expect(await failure(graph, top, { policy })).toMatch(/^EACCES/);
-    }
-  });
-
-  it('do not climb out of the allowed place', async () => {
-    const graph = newGraph({ ...two, 'd/top.img': image('../x.img') });
-    const policy = { drivers: ['opfs'], prefixes: ['d/'] };
-    expect(await failure(graph, top, { policy })).toMatch(/EACCES: .*'x.img' lies below none/);
-    await openGraph(graph, top, { policy: { drivers: ['opfs'] } });
-    expect(graph.queryBlock().map((node) => node.filename)).toContain('opfs:x.img');
-  });
-
-  it('give way to options: another image, or none', async () => {
-    const graph = newGraph(two);
-    await openGraph(graph, { ...top, backing: null });
-    expect(shape(graph)).toEqual(['opfs rw ', 'chain rw file']);
-    await graph.closeAll();
-    await openGraph(graph, { ...top, backing: { driver: 'null-co', size: 4096 } });
-    expect(shape(graph)).toEqual(['opfs rw ', 'null-co ro ', 'chain rw file,backing']);
-    await graph.closeAll();
-    const decide: OpenGraphOptions['policy'] = ({ filename, role, name }) => {
-      expect([filename, role, name]).toEqual(['opfs:d/base.img', 'backing', 'base.img']);
-      return { driver: 'memory', size: 512 };
-    };
-    await openGraph(graph, top, { policy: decide });
-    expect(shape(graph)).toContain('memory ro ');
-  });
-
-  it('end in an error, not a loop, when they go in a circle or too deep', async () => {
-    const policy = { drivers: ['opfs'] };
-    const circle = newGraph({ 'd/top.img': image('b.img'), 'd/b.img': image('../d/top.img') });
-    expect(await failure(circle, top, { policy })).toMatch(
-      /EINVAL: .*circle: opfs:d\/top.img → opfs:d\/b.img → opfs:d\/top.img/,
-    );
-    const deep: Record<string, Uint8Array> = { 'd/top.img': image('0') };
-    for (let i = 0; i < 70; i++) deep[`d/${i}`] = image(String(i + 1));
-    expect(await failure(newGraph(deep), top, { policy })).toMatch(/EINVAL: more than 64 nodes/);
   });
 });
 
