@@ -1,0 +1,193 @@
+// The workbench as people get it, from the build: boots on both transports, draws graph and charts,
+// asks before it deletes, shuts down, says what is wrong and how to go on, boots images of one's own.
+
+import type { BrowserContext, Page } from '@playwright/test';
+import { createHash } from 'node:crypto';
+import type { WorkbenchHooks } from '../src/demo/test-hooks.ts';
+import { expect, test } from './fixtures.ts';
+
+interface Hooked {
+  diskplane: WorkbenchHooks;
+}
+
+const BOOT_MS = 150_000;
+
+/** Collects what the page complains of at its console. */
+function complaints(page: Page): string[] {
+  const found: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') found.push(message.text());
+  });
+  return found;
+}
+
+async function untilState(page: Page, state: string, timeout: number = BOOT_MS): Promise<void> {
+  await page.locator(`body[data-state=${state}], body[data-state=error]`).waitFor({ timeout });
+  const problem = await page.getByTestId('problem').innerText();
+  expect({ state: await page.locator('body').getAttribute('data-state'), problem }).toEqual({
+    state,
+    problem: '',
+  });
+}
+
+/** How often the disk was booted, by the guest's own count. */
+async function boots(page: Page): Promise<number> {
+  await untilState(page, 'running');
+  await page.waitForFunction(
+    () => /guest# ?$/.test((globalThis as unknown as Hooked).diskplane.terminalText),
+    null,
+    { timeout: BOOT_MS },
+  );
+  const text = await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.terminalText);
+  return Number(/GUEST-READY root=\/dev\/vda boots=(\d+)/.exec(text)?.[1]);
+}
+
+/** Checksum of what a chart shows. */
+async function pixels(page: Page, chart: number): Promise<string> {
+  const canvas = page.getByTestId('charts').locator('canvas').nth(chart);
+  return createHash('sha256')
+    .update(await canvas.screenshot())
+    .digest('hex');
+}
+
+for (const transport of ['zero-copy', 'bounce'] as const) {
+  test(`the workbench boots, shows its disk at work and shuts down (${transport})`, async ({
+    page,
+    guest,
+    previewURL,
+  }) => {
+    expect(guest).not.toBe('');
+    test.setTimeout(3 * BOOT_MS);
+    const errors = complaints(page);
+    await page.goto(`${previewURL}/?transport=${transport}`);
+    // There before anything was fetched.
+    await expect(page.getByTestId('terminal')).toBeVisible();
+    expect(await boots(page)).toBe(1);
+    await expect(page.getByTestId('transport')).toHaveAttribute('data-transport', transport);
+    await expect(page.getByTestId('status')).toContainText('Linux is up');
+
+    const before = await pixels(page, 0);
+    await page.getByTestId('terminal').click();
+    await page.keyboard.type('dd if=/dev/zero of=/big bs=1M count=4 conv=fsync; echo EN""D\n');
+    await page.waitForFunction(
+      () => /\nEND\n/.test((globalThis as unknown as Hooked).diskplane.serialText),
+      null,
+      { timeout: 60_000 },
+    );
+    for (const node of ['overlay', 'overlay-file', 'root-image', 'root-image-server']) {
+      const box = page.getByTestId('graph').locator(`[data-node=${node}]`);
+      await expect(box.locator('[data-figure="read count"]')).not.toHaveText('0');
+      await expect(box.locator('[data-figure="read value"]')).not.toHaveText('0 B');
+    }
+    const overlay = page.getByTestId('graph').locator('[data-node=overlay]');
+    await expect(overlay.locator('[data-figure="write value"]')).toHaveText(/MiB$/);
+    await expect(overlay.locator('[data-figure="hits value"]')).toHaveText(/%$/);
+    await expect(page.getByTestId('charts').locator('canvas')).toHaveCount(2);
+    await expect.poll(() => pixels(page, 0)).not.toBe(before);
+
+    await page.getByTestId('shutdown').click();
+    await untilState(page, 'off', 60_000);
+    await expect(page.getByTestId('off')).toContainText('flushed and closed');
+    expect(
+      await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.disk === undefined),
+    ).toBe(true);
+
+    await page.getByTestId('start').click();
+    expect(await boots(page)).toBe(2);
+    expect(errors).toEqual([]);
+  });
+}
+
+test('a reset asks first, and then begins anew; a second tab is told', async ({
+  page,
+  context,
+  guest,
+  previewURL,
+}) => {
+  expect(guest).not.toBe('');
+  test.setTimeout(4 * BOOT_MS);
+  await page.goto(previewURL);
+  expect(await boots(page)).toBe(1);
+
+  const second = await otherTab(context, previewURL);
+  await expect(second.getByTestId('problem')).toContainText('The disk is in use');
+  await expect(second.getByTestId('way-retry')).toBeVisible();
+  await second.close();
+
+  await page.reload();
+  expect(await boots(page)).toBe(2);
+  await page.getByTestId('reset').click();
+  await expect(page.getByTestId('ask')).toBeVisible();
+  await page.getByTestId('ask-no').click();
+  await expect(page.getByTestId('ask')).toBeHidden();
+  await expect(page.locator('body')).toHaveAttribute('data-state', 'running');
+
+  await page.getByTestId('reset').click();
+  await page.getByTestId('ask-yes').click();
+  await page.locator('body[data-state=booting]').waitFor({ timeout: 60_000 });
+  expect(await boots(page)).toBe(1);
+});
+
+async function otherTab(context: BrowserContext, url: string): Promise<Page> {
+  const tab = await context.newPage();
+  await tab.goto(url);
+  await tab.locator('body[data-state=error]').waitFor({ timeout: 60_000 });
+  return tab;
+}
+
+test("without a guest the page says how to get one, and boots an image of one's own", async ({
+  page,
+  images,
+  previewURL,
+}) => {
+  await page.route('**/guest/**', (route) => route.fulfill({ status: 404 }));
+  await page.goto(previewURL);
+  await page.locator('body[data-state=error]').waitFor();
+  await expect(page.getByTestId('problem')).toContainText('npm run guest');
+
+  // A file is copied into this browser and written in place.
+  await page.getByTestId('way-open-image').click();
+  await page
+    .getByTestId('image-file')
+    .setInputFiles({ name: 'own.img', mimeType: '', buffer: Buffer.from(bootCounter()) });
+  await page.getByTestId('image-boot').click();
+  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
+  expect(new URL(page.url()).searchParams.get('image')).toBe('opfs:diskplane/images/own.img');
+  await page.reload();
+  await expect(page.getByTestId('screen')).toContainText('own image, boot 2', { timeout: BOOT_MS });
+
+  // Over a URL, writes go to an overlay, and a reset takes them back.
+  images.setFile('/remote.img', { bytes: bootCounter() });
+  await page.getByTestId('open-image').click();
+  await page.getByTestId('image-url').fill(`${images.url}/remote.img`);
+  await page.getByTestId('image-boot').click();
+  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
+  await page.reload();
+  await expect(page.getByTestId('screen')).toContainText('own image, boot 2', { timeout: BOOT_MS });
+  await page.getByTestId('reset').click();
+  await page.getByTestId('ask-yes').click();
+  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
+});
+
+/**
+ * A disk that boots by BIOS: its first sector adds one to a digit in itself, writes itself back
+ * through INT 13h, and shows a line with the digit.
+ */
+function bootCounter(): Uint8Array {
+  const disk = new Uint8Array(1024 * 1024);
+  const text = 'own image, boot 0\0';
+  const code = [
+    ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xfc], // xor ax,ax; mov ds,ax; mov es,ax; cld
+    ...[0xfe, 0x06, 0x3b, 0x7c], // inc byte [digit]
+    ...[0xbb, 0x00, 0x7c, 0xb8, 0x01, 0x03], // mov bx,7c00h; mov ax,0301h (write one sector)
+    ...[0xb9, 0x01, 0x00, 0x30, 0xf6, 0xcd, 0x13], // mov cx,1; xor dh,dh; int 13h
+    ...[0xbe, 0x2b, 0x7c], // mov si,text
+    ...[0xac, 0x84, 0xc0, 0x74, 0x08], // next: lodsb; test al,al; jz end
+    ...[0xb4, 0x0e, 0x31, 0xdb, 0xcd, 0x10, 0xeb, 0xf3], // mov ah,0eh; xor bx,bx; int 10h; jmp next
+    ...[0xf4, 0xeb, 0xfd], // end: hlt; jmp end
+  ];
+  disk.set(code);
+  disk.set(new TextEncoder().encode(text), code.length);
+  disk.set([0x55, 0xaa], 510);
+  return disk;
+}
