@@ -4,13 +4,13 @@
 import { openDisk } from '../../index.ts';
 import type { IOThread } from '../../index.ts';
 import { DiskUnderTest } from './disk-under-test.ts';
+import { fill } from './fill.ts';
 import { removeFile } from './opfs-files.ts';
 import { sideBySide } from './rounds.ts';
 import type { Row } from './row.ts';
 import { startGuest, startSyncHandle } from './workers.ts';
 
 const DISK_BYTES = 256 * 1024 * 1024;
-const CHUNK = 1024 * 1024;
 const DEPTH = 32;
 const BASELINE_FILE = 'bench-baseline.img';
 const RAW_FILE = 'bench-disk.img';
@@ -62,11 +62,7 @@ async function openQcow2(thread: IOThread): Promise<string> {
   const create = { ...file, create: true };
   await thread.blockdevCreate({ driver: 'qcow2', size: DISK_BYTES, file: create });
   const disk = await openDisk({ driver: 'qcow2', file }, { thread });
-  const chunk = new Uint8Array(CHUNK);
-  for (let at = 0; at < DISK_BYTES; at += CHUNK) {
-    chunk.fill(1 + ((at / CHUNK) % 255));
-    await disk.write(at, chunk);
-  }
+  await fill(DISK_BYTES, (at, chunk) => disk.write(at, chunk));
   await disk.flush();
   return disk.rootNode;
 }

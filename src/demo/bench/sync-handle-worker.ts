@@ -5,10 +5,10 @@ import { expose } from 'comlink';
 import type { SyncHandle } from '../../block/protocols/file-sync-handle.ts';
 import { browserOpfs } from '../../block/protocols/opfs-environment.ts';
 import { BrowserHost } from '../../host/browser.ts';
+import { fill } from './fill.ts';
 import { RandomBlocks, READ_BYTES } from './random-blocks.ts';
 import type { Sample } from './rounds.ts';
 
-const CHUNK = 1024 * 1024;
 /** Reads between two looks at the clock. */
 const READS = 32;
 
@@ -28,11 +28,7 @@ const control = {
   /** Makes a file of `bytes` bytes, none of its blocks zero. */
   async fill(path: string, bytes: number): Promise<void> {
     const file = await openFile(path);
-    const chunk = new Uint8Array(CHUNK);
-    for (let at = 0; at < bytes; at += CHUNK) {
-      chunk.fill(1 + ((at / CHUNK) % 255));
-      file.write(chunk.subarray(0, Math.min(CHUNK, bytes - at)), { at });
-    }
+    await fill(bytes, (at, chunk) => void file.write(chunk, { at }));
     file.flush();
     file.close();
   },
