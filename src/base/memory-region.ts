@@ -14,8 +14,8 @@ export class MemoryRegion {
   viewsMade = 0;
   #revoked = false;
   // Direct-mapped by page: a guest uses the same page-cache pages again and again.
-  readonly #views: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(CACHED_VIEWS);
-  readonly #starts = new Float64Array(CACHED_VIEWS);
+  // Made with the first view, since regions of small buffers come and go without any.
+  #views: (Uint8Array | undefined)[] = [];
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -38,13 +38,17 @@ export class MemoryRegion {
     if (this.#revoked) return new Uint8Array(length);
     const slot = (offset >>> 12) % CACHED_VIEWS;
     const cached = this.#views[slot];
-    if (cached !== undefined && this.#starts[slot] === offset && cached.length === length) {
+    if (
+      cached !== undefined &&
+      cached.length === length &&
+      cached.byteOffset === this.bytes.byteOffset + offset
+    ) {
       return cached;
     }
+    if (this.#views.length === 0) this.#views = new Array<undefined>(CACHED_VIEWS).fill(undefined);
     const made = this.bytes.subarray(offset, offset + length);
     this.viewsMade += 1;
     this.#views[slot] = made;
-    this.#starts[slot] = offset;
     return made;
   }
 
@@ -54,6 +58,6 @@ export class MemoryRegion {
    */
   revoke(): void {
     this.#revoked = true;
-    this.#views.fill(undefined);
+    this.#views = [];
   }
 }
