@@ -35,7 +35,9 @@ export class CompletionPoll {
   /** Waits for `due`, within the budget. Answers whether it came. */
   wait(due: () => boolean): boolean {
     if (due()) {
+      // It was quicker than this thread: waiting may be worth it again soon.
       this.hits += 1;
+      this.#skip >>= 1;
       return true;
     }
     if (this.#skip > 0) {

@@ -123,7 +123,8 @@ export class V86Device implements MachineListener {
 
   /**
    * The registers as plain data, to keep beside v86's own saved state. Stop the emulator first;
-   * this waits for the requests in flight and hands their interrupts to the guest.
+   * this waits for the requests in flight and hands their interrupts to the guest. EBUSY while
+   * firmware waits for its disk, ENODEV when the disk is gone.
    */
   async save(): Promise<VirtioPciState> {
     for (;;) {
@@ -132,6 +133,10 @@ export class V86Device implements MachineListener {
         throw new BlockError('ENODEV', 'the disk of the device is gone');
       }
       if (this.#path.inFlight === 0) break;
+      if (!this.#path.expecting() && this.#path.inFlight > 0) {
+        // Firmware, which waits for the used ring itself: no interrupt will tell us.
+        throw new BlockError('EBUSY', 'the guest is waiting for its disk without interrupts');
+      }
       const idle = new Promise<void>((resolve) => this.#idle.push(resolve));
       this.#path.arm();
       if (this.#due()) this.#onDue();
@@ -172,15 +177,13 @@ export class V86Device implements MachineListener {
   #kick(q: number): void {
     this.#kicks += 1;
     this.#path.kick(q);
-    if (this.#path.expecting() && this.#notifyPoll.wait(this.#due)) this.#look('notify');
-    else this.#pci.update();
+    if (this.#path.expecting()) this.#notifyPoll.wait(this.#due);
+    this.#look('notify');
   }
 
   #look(where: SeenAt): void {
-    const due = this.#path.due();
+    if (this.#path.due()) this.#seen[where] += 1;
     this.#path.look();
-    if (!due) return;
-    this.#seen[where] += 1;
     this.#pci.update();
   }
 

@@ -33,7 +33,7 @@ interface V86Pci {
 
 export interface V86Cpu {
   readonly wasm_memory: WebAssembly.Memory;
-  /** Guest RAM; a Proxy that is slow per access. */
+  /** Guest RAM; a Proxy that is slow per access and has few properties. */
   readonly mem8: Uint8Array;
   readonly io: V86Io;
   readonly devices: { readonly pci: V86Pci };
@@ -74,7 +74,7 @@ const EXPECTED: readonly (readonly [path: string, type: string])[] = [
   ['v86.constructor.microtick', 'function'],
   ['v86.cpu.wasm_memory.grow', 'function'],
   ['v86.cpu.mem8.byteOffset', 'number'],
-  ['v86.cpu.mem8.byteLength', 'number'],
+  ['v86.cpu.mem8.length', 'number'],
   ['v86.cpu.in_hlt.0', 'number'],
   ['v86.cpu.jit_dirty_cache', 'function'],
   ['v86.cpu.run_hardware_timers', 'function'],
@@ -138,7 +138,7 @@ export class V86Machine {
     this.#main = internals(emulator);
     this.cpu = this.#main.cpu;
     this.ramBase = this.cpu.mem8.byteOffset;
-    this.ramBytes = this.cpu.mem8.byteLength;
+    this.ramBytes = this.cpu.mem8.length;
   }
 
   /** Milliseconds, monotonic: the emulator's own clock. */

@@ -1,86 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { DEVICE_GONE, DeviceChannel } from './device-channel.ts';
+import { RAM, VirtioPciRig as Rig } from '../testing/virtio-pci-rig.ts';
+import { DEVICE_GONE } from './device-channel.ts';
 import { VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_F_VERSION_1 } from './spec.ts';
-import { VirtioBlkConfig } from './virtio-blk-config.ts';
-import { VirtioPci } from './virtio-pci.ts';
 import { virtioBlkPciSpace } from './virtio-pci-space.ts';
 import { VQ_BAD_INDEX } from './virtqueue.ts';
 
-const RAM = 1 << 20;
 const ISR = 0x40;
 const NOTIFY = 0x44;
-const CONFIG = 0x80;
 const NEEDS_RESET = 0x40;
-
-/** The registers, a RAM of bytes behind them, and a data plane played by the test. */
-class Rig {
-  readonly channel: DeviceChannel;
-  readonly pci: VirtioPci;
-  readonly kicks: number[] = [];
-  readonly ram = new DataView(new ArrayBuffer(RAM));
-  irq = false;
-  gone = false;
-  onProgress: () => void = () => {};
-
-  constructor({ numQueues = 1, readOnly = false, serial = 'disk', sectors = 4096 } = {}) {
-    this.channel = new DeviceChannel(
-      new SharedArrayBuffer(DeviceChannel.bytes(numQueues)),
-      numQueues,
-    );
-    this.channel.setCapacity(sectors);
-    this.channel.takeConfigCall();
-    this.pci = new VirtioPci({
-      channel: this.channel,
-      config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly }),
-      queueSize: 128,
-      ramBytes: RAM,
-      serial,
-      hooks: {
-        kick: (q) => this.kicks.push(q),
-        setIrq: (up) => (this.irq = up),
-        progress: () => this.onProgress(),
-        isGone: () => this.gone,
-        guestWord: (address) => this.ram.getUint16(address, true),
-      },
-    });
-  }
-
-  get status(): number {
-    return this.pci.read(0x14, 1);
-  }
-  set status(value: number) {
-    this.pci.write(0x14, 1, value);
-  }
-
-  features(...bits: number[]): void {
-    for (const window of [0, 1]) {
-      const mask = bits
-        .filter((bit) => bit >> 5 === window)
-        .reduce((sum, bit) => sum + 2 ** (bit & 31), 0);
-      this.pci.write(0x08, 4, window);
-      this.pci.write(0x0c, 4, mask);
-    }
-  }
-
-  queue(q: number, desc: number, size = 16): void {
-    this.pci.write(0x16, 2, q);
-    this.pci.write(0x18, 2, size);
-    for (const [i, address] of [desc, desc + 0x400, desc + 0x800].entries()) {
-      this.pci.write(0x20 + 8 * i, 4, address);
-      this.pci.write(0x24 + 8 * i, 4, 0);
-    }
-    this.pci.write(0x1c, 2, 1);
-  }
-
-  start(...bits: number[]): void {
-    this.status = 1;
-    this.status = 3;
-    this.features(VIRTIO_F_VERSION_1, ...bits);
-    this.status = 11;
-    this.queue(0, 0x1000);
-    this.status = 15;
-  }
-}
 
 describe('virtio-pci registers', () => {
   let rig: Rig;
@@ -278,94 +205,6 @@ describe('virtio-pci registers', () => {
     expect(other.pci.read(0x20, 4)).toBe(0x13121110);
     other.pci.write(0x14, 4, 0x0000_0003); // status, generation, queue_select
     expect(other.status).toBe(3);
-  });
-});
-
-describe('configuration space', () => {
-  it('holds capacity, limits and geometry at their offsets, in any width', () => {
-    const rig = new Rig({ sectors: 5 * 2 ** 32 + 7, numQueues: 3 });
-    expect(rig.pci.read(CONFIG, 4)).toBe(7);
-    expect(rig.pci.read(CONFIG + 4, 4)).toBe(5);
-    expect(rig.pci.read(CONFIG + 12, 4)).toBe(126);
-    expect(rig.pci.read(CONFIG + 20, 4)).toBe(512);
-    expect(rig.pci.read(CONFIG + 24, 1)).toBe(3);
-    expect(rig.pci.read(CONFIG + 34, 2)).toBe(3);
-    expect(rig.pci.read(CONFIG + 36, 4)).toBe(4194303);
-    expect(rig.pci.read(CONFIG + 44, 4)).toBe(8);
-    expect(rig.pci.read(CONFIG + 56, 1)).toBe(1);
-    expect(rig.pci.read(CONFIG + 60, 4)).toBe(0);
-    expect(rig.pci.read(CONFIG + 127, 4)).toBe(0);
-    expect(rig.pci.read(0x12, 2)).toBe(3);
-  });
-
-  it('follows a resize and bumps the generation', () => {
-    const rig = new Rig();
-    const generation = rig.pci.read(0x15, 1);
-    rig.channel.setCapacity(9999);
-    expect(rig.pci.read(CONFIG, 4)).toBe(9999);
-    expect(rig.pci.read(0x15, 1)).not.toBe(generation);
-  });
-
-  it.each([
-    ['neither', [], false],
-    ['FLUSH', [VIRTIO_BLK_F_FLUSH], true],
-    ['CONFIG_WCE', [VIRTIO_BLK_F_CONFIG_WCE], true],
-  ])('starts with the cache mode for %s', (_what, bits, writeCache) => {
-    const rig = new Rig();
-    rig.start(...bits);
-    expect(rig.channel.writeCache).toBe(writeCache);
-  });
-
-  it('lets the driver switch the cache, and a reset puts it back', () => {
-    const rig = new Rig();
-    rig.start(VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE);
-    rig.pci.write(CONFIG + 32, 1, 0);
-    expect(rig.channel.writeCache).toBe(false);
-    rig.pci.write(CONFIG, 4, 0xffffffff); // not writable
-    expect(rig.pci.read(CONFIG, 4)).toBe(4096);
-    rig.status = 0;
-    expect(rig.pci.read(CONFIG + 32, 1)).toBe(1);
-    rig.start(VIRTIO_BLK_F_FLUSH); // CONFIG_WCE not negotiated
-    rig.pci.write(CONFIG + 32, 1, 0);
-    expect(rig.channel.writeCache).toBe(true);
-  });
-});
-
-describe('saved state', () => {
-  it('comes back on another device with the same disk, where the rings stood', () => {
-    const rig = new Rig();
-    rig.start(VIRTIO_BLK_F_FLUSH);
-    for (const ring of [0x1400, 0x1800]) rig.ram.setUint16(ring + 2, 65530, true);
-    rig.channel.call(0);
-    rig.pci.update();
-    const state = structuredClone(rig.pci.save());
-    const other = new Rig();
-    other.pci.restore(state);
-    expect(other.status).toBe(15);
-    expect(other.irq).toBe(true);
-    expect(other.channel.queue(0)).toMatchObject({ size: 16, lastAvail: 65530, usedIdx: 65530 });
-    expect(other.channel.features).toBe(rig.channel.features);
-    expect(other.kicks).toEqual([0]);
-    expect(other.pci.read(ISR, 1)).toBe(1);
-    for (let at = 0; at < 56; at++) expect(other.pci.read(at, 1)).toBe(rig.pci.read(at, 1));
-  });
-
-  it('is refused for another disk, another size, or more queues', () => {
-    const rig = new Rig();
-    rig.start();
-    const state = rig.pci.save();
-    expect(() => new Rig({ serial: 'other' }).pci.restore(state)).toThrow(/'disk'.*'other'/);
-    expect(() => new Rig({ sectors: 8 }).pci.restore(state)).toThrow(/4096 sectors/);
-    expect(() => new Rig({ numQueues: 2 }).pci.restore(state)).toThrow(/1 queues, the device 2/);
-    const queues = [{ ...state.queues[0]!, addresses: [RAM, 0, 0, 0, 0, 0] }];
-    expect(() => new Rig().pci.restore({ ...state, queues })).toThrow(/queue 0 does not fit/);
-  });
-
-  it('is not taken while a request is in flight', () => {
-    const rig = new Rig();
-    rig.start();
-    rig.ram.setUint16(0x1402, 1, true);
-    expect(() => rig.pci.save()).toThrow(/in flight/);
   });
 });
 
