@@ -277,8 +277,8 @@ export class VirtioPci implements CommonRegisters {
     for (let q = 0; q < this.#channel.numQueues; q++) {
       this.#channel.setQueue(q, this.#queues.setup(q));
     }
+    this.#channel.takeConfigCall(); // of before: told below, if the size is news to the driver
     this.#channel.start(this.#features.negotiated, this.#writeCache());
-    this.#channel.takeConfigCall();
     this.#kickAll();
     if (this.#capacitySeen !== this.#channel.configGeneration) this.#raise(ISR_CONFIG);
   }
