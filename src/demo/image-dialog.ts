@@ -67,7 +67,9 @@ export class ImageDialog {
 
   async #go(image: string | undefined): Promise<void> {
     await this.#leave();
-    location.search = withParameter(location.search, 'image', image);
+    // Who says "boot it" wants that, whatever the page did at first.
+    const search = withParameter(location.search, 'autostart', undefined);
+    location.search = withParameter(search, 'image', image);
   }
 
   #say(words: string | undefined, progress?: number): void {

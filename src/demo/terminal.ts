@@ -9,7 +9,8 @@ const SMALLEST = 11;
 const LARGEST = 15;
 /** Width of a letter as a share of its height, in the monospaced fonts that systems have. */
 const LETTER_WIDTH = 0.603;
-const SCROLLBAR = 14;
+/** Padding at the left, and the scroll bar at the right. */
+const MARGINS = 28;
 
 export class SerialTerminal {
   readonly #container: HTMLElement;
@@ -84,9 +85,7 @@ export class SerialTerminal {
   }
 
   #fontSize(): number {
-    const style = getComputedStyle(this.#container);
-    const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
-    const width = this.#container.clientWidth - padding - SCROLLBAR;
+    const width = this.#container.clientWidth - MARGINS;
     return Math.min(LARGEST, Math.max(SMALLEST, Math.floor((2 * width) / 80 / LETTER_WIDTH) / 2));
   }
 }

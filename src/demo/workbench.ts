@@ -12,6 +12,7 @@ import { pause } from './page-clock.ts';
 import type { PageState } from './page-state.ts';
 import { chooseSaveTarget } from './save-file.ts';
 import { Session } from './session.ts';
+import { transportName } from './transport-choice.ts';
 
 export type LogLevel = 'info' | 'good' | 'warning' | 'error';
 
@@ -79,8 +80,8 @@ export class Workbench {
         signal,
       );
       this.#session = session;
-      const { transport, reason } = session.machine.attachment;
-      log('info', `Booting ${source.title} (${transport}: ${reason})`);
+      const { transport } = session.machine.attachment;
+      log('info', `Booting ${source.title} by ${transportName(transport)}`);
       this.#options.onSession(session);
       state.step('guest', 'active', 'Booting');
       state.set('booting', `Booting ${source.title}`);
