@@ -184,6 +184,30 @@ describe('Disk, over an IOThread in a worker', () => {
     expect(root.readBytes).toBe(4 * MIB);
   });
 
+  it('makes an overlay where the file says `create` and is empty, and keeps it ever after', async () => {
+    const base = join(folder, 'made-base.img');
+    await createDiskOn(host, { driver: 'file', filename: base, size: MIB });
+    const graph = {
+      driver: 'qcow2',
+      file: { driver: 'file', filename: join(folder, 'made.qcow2'), create: true },
+      backing: { driver: 'raw', file: { driver: 'file', filename: base } },
+    };
+    const first = await Disk.open(host, graph);
+    expect(first.length).toBe(MIB);
+    await first.write(0, new Uint8Array(512).fill(5));
+    await first.close();
+    const second = await Disk.open(host, graph);
+    open.push(second);
+    const back = new Uint8Array(512);
+    await second.read(0, back);
+    expect(back.every((byte) => byte === 5)).toBe(true);
+    const nowhere = { driver: 'file', filename: join(folder, 'no-size.qcow2'), create: true };
+    await expect(Disk.open(host, { driver: 'qcow2', file: nowhere })).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining("'size' or 'backing'") as string,
+    });
+  });
+
   it('shares one thread among disks, and lets none of them close it', async () => {
     const thread = await IOThread.start(host, { id: 'shared' });
     const a = await Disk.open(host, { driver: 'memory', size: MIB }, { thread });

@@ -6,6 +6,7 @@ import type { BlockChild } from '../../block-child.ts';
 import type { OpenContext } from '../../block-driver.ts';
 import { BlockError } from '../../block-error.ts';
 import { check } from './check.ts';
+import { createImage, parseCreateOptions } from './create.ts';
 import { checkFeatures, parseClusterBits, parseHeader } from './header.ts';
 import type { Qcow2Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
@@ -19,6 +20,8 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
   const node = context.nodeName;
   const file = await context.openChild('file', options.file);
   const readOnly = context.flags.readOnly;
+  const fresh = file.length === 0 && !readOnly && asksToCreate(options.file);
+  const ready = fresh ? await makeOverlay(context, options, file) : undefined;
   const header = await readHeader(file, node);
   checkFeatures(header, node);
   checkWritable(header, node, readOnly, options);
@@ -31,7 +34,7 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
     'refcount table',
     node,
   );
-  const backing = await openBacking(context, options, header);
+  const backing = ready ?? (await openBacking(context, options.backing, header));
   const image = new Qcow2Image({
     node,
     header,
@@ -97,13 +100,38 @@ function checkWritable(
   }
 }
 
-async function openBacking(
+/** `file: { …, create: true }`: a file that was made just now wants an image in it. */
+function asksToCreate(file: unknown): boolean {
+  if (typeof file !== 'object' || file === null || !('create' in file)) return false;
+  return file.create === true || file.create === 'on';
+}
+
+/** Makes an image over the backing file, which it answers open, in the empty `file`. */
+async function makeOverlay(
   context: OpenContext,
   options: Qcow2Options,
-  header: Qcow2Header,
+  file: BlockChild,
 ): Promise<BlockChild | undefined> {
-  if (options.backing === null) return undefined;
-  if (options.backing !== undefined) return context.openChild('backing', options.backing);
+  const backing = await openBacking(context, options.backing, undefined);
+  const bytes = options.size ?? backing?.length;
+  if (bytes === undefined) {
+    const message = `${context.nodeName}: the file is empty; a new image needs 'size' or 'backing'`;
+    throw new BlockError('EINVAL', message, { node: context.nodeName });
+  }
+  await createImage(file, Math.ceil(bytes / 512) * 512, parseCreateOptions({}));
+  const ret = await file.flush();
+  if (ret < 0) throw BlockError.fromRet(ret, `${context.nodeName}: cannot write the new image`);
+  return backing;
+}
+
+async function openBacking(
+  context: OpenContext,
+  asked: unknown,
+  header: Qcow2Header | undefined,
+): Promise<BlockChild | undefined> {
+  if (asked === null) return undefined;
+  if (asked !== undefined) return context.openChild('backing', asked);
+  if (header === undefined) return undefined;
   if (header.backingFile === undefined) return undefined;
   return context.openNamedInImage('backing', header.backingFile, header.backingFormat);
 }

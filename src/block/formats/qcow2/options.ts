@@ -6,6 +6,8 @@ export interface Qcow2Options {
   readonly file: unknown;
   /** Options, a node name or a file name; null for none; undefined for what the header says. */
   readonly backing: unknown;
+  /** Of the image to be made where `file` says `create` and is empty; default: the backing's. */
+  readonly size: number | undefined;
   /** Bytes of L2 tables to keep in memory. */
   readonly l2CacheSize: number;
   /** Bytes of refcount blocks to keep in memory. */
@@ -32,6 +34,7 @@ export function parseOptions(raw: Readonly<Record<string, unknown>>): Qcow2Optio
   const options: Qcow2Options = {
     file: reader.any('file'),
     backing: reader.any('backing'),
+    size: reader.size('size'),
     l2CacheSize,
     refcountCacheSize,
     lazyRefcounts: reader.boolean('lazy-refcounts'),
