@@ -71,6 +71,7 @@ export class Controls {
     this.#start.disabled = !free;
     this.#shutDown.disabled = !(free && (on || phase === 'loading'));
     this.#reset.disabled = !(free && phase !== 'loading');
-    this.#download.disabled = !(free && on);
+    const off = phase === 'off' && this.#options.workbench.savable;
+    this.#download.disabled = !(free && (on || off));
   }
 }

@@ -1,8 +1,9 @@
 // What the page can do: start, shut down, reset, download, open an image. One thing at a time; each
 // tells the page's state and its log what goes on. Draws nothing.
 
-import type { IOThreadEvent } from '../index.ts';
-import type { BootSource } from './boot-plan.ts';
+import { openDisk } from '../index.ts';
+import type { Disk, IOThreadEvent } from '../index.ts';
+import type { BootPlan, BootSource } from './boot-plan.ts';
 import { eventWords } from './event-words.ts';
 import { explainError } from './explain-error.ts';
 import type { Problem } from './explain-error.ts';
@@ -38,12 +39,22 @@ const WAITING = {
   guest: 'Operating system',
 } as const;
 
+type WriteChunk = (chunk: Uint8Array<ArrayBuffer>) => Promise<void>;
+type ExportOptions = NonNullable<Parameters<Disk['exportNode']>[0]>;
+
+/** Streams a file of OPFS that no disk has open. */
+async function saveFile(path: string, write: WriteChunk, options: ExportOptions): Promise<void> {
+  await using disk = await openDisk({ driver: 'opfs', path }, { readOnly: true });
+  for await (const chunk of disk.exportNode(options)) await write(chunk);
+}
+
 /** From the guest's last word to its CPU standing still, milliseconds. */
 const HALT_MS = 1500;
 
 export class Workbench {
   readonly #options: WorkbenchOptions;
   #session: Session | undefined;
+  #lastPlan: BootPlan | undefined;
   #starting: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 
   constructor(options: WorkbenchOptions) {
@@ -80,6 +91,7 @@ export class Workbench {
         signal,
       );
       this.#session = session;
+      this.#lastPlan = session.plan;
       const { transport } = session.machine.attachment;
       log('info', `Booting ${source.title} by ${transportName(transport)}`);
       this.#options.onSession(session);
@@ -133,6 +145,7 @@ export class Workbench {
   async reset(): Promise<void> {
     const { state, log, source } = this.#options;
     await this.cutPower();
+    this.#lastPlan = undefined;
     state.setBusy('Removing what the guest wrote');
     try {
       await source.reset();
@@ -146,28 +159,29 @@ export class Workbench {
     await this.start();
   }
 
-  /** Saves the file that holds what the guest wrote. The guest stands still meanwhile. */
+  /** Whether there is something to download. */
+  get savable(): boolean {
+    return this.#session !== undefined || this.#lastPlan !== undefined;
+  }
+
+  /** Saves the file that holds what the guest wrote. A guest that runs stands still meanwhile. */
   async download(signal: AbortSignal): Promise<void> {
-    const session = this.#session;
     const { state, log } = this.#options;
-    if (session === undefined || state.busy !== undefined) return;
-    const name = session.plan.downloadName;
+    const plan = this.#session?.plan ?? this.#lastPlan;
+    if (plan === undefined || state.busy !== undefined) return;
+    const name = plan.downloadName;
     const target = await chooseSaveTarget(name);
     if (target === undefined) return;
     state.setBusy('Preparing the download');
     try {
-      if (this.#options.ownImage || !(await syncGuest(session.machine.serial))) {
-        log('warning', 'What the guest has not synced yet is not in the file');
-      }
-      await session.machine.pause();
       let bytes = 0;
       const onProgress = ({ done, total }: { done: number; total: number }): void => {
         bytes = total;
         state.setBusy(`Saving ${name}: ${formatBytes(done)} of ${formatBytes(total)}`);
       };
-      for await (const chunk of session.disk.exportNode({ signal, onProgress })) {
-        await target.write(chunk);
-      }
+      const write = (chunk: Uint8Array<ArrayBuffer>): Promise<void> => target.write(chunk);
+      if (this.#session === undefined) await saveFile(plan.writesTo, write, { signal, onProgress });
+      else await this.#saveRunning(this.#session, write, { signal, onProgress });
       await target.finish();
       log('good', `Saved ${name}, ${formatBytes(bytes)}`);
     } catch (error) {
@@ -175,8 +189,20 @@ export class Workbench {
       if (signal.aborted) log('info', 'The download was canceled');
       else log('error', `The download failed: ${explainError(error, this.#where(false)).detail}`);
     } finally {
-      if (this.#session === session) await session.machine.run();
       state.setBusy(undefined);
+    }
+  }
+
+  async #saveRunning(session: Session, write: WriteChunk, options: ExportOptions): Promise<void> {
+    const { log, ownImage } = this.#options;
+    if (ownImage || !(await syncGuest(session.machine.serial))) {
+      log('warning', 'What the guest has not synced yet is not in the file');
+    }
+    await session.machine.pause();
+    try {
+      for await (const chunk of session.disk.exportNode(options)) await write(chunk);
+    } finally {
+      if (this.#session === session) await session.machine.run();
     }
   }
 
