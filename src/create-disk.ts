@@ -1,20 +1,27 @@
 // createDisk: a control call on the caller's IOThread, or on one started for it.
 
-import type { Host } from './host/host.ts';
+import { threadOptions } from './disk.ts';
+import type { Host, WorkerSource } from './host/host.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
+
+/** How an image is made. Its `WorkerSource` is for the thread that is started where none is given. */
+export interface CreateDiskOptions extends WorkerSource {
+  /** Where the work is done. Default: a thread of its own, which ends with it. */
+  readonly thread?: IOThread;
+  readonly signal?: AbortSignal;
+}
 
 /** Makes an image. Throws BlockError. */
 export async function createDiskOn(
   host: Host,
   what: BlockdevOptions,
-  options: { readonly thread?: IOThread; readonly signal?: AbortSignal } = {},
+  options: CreateDiskOptions = {},
 ): Promise<void> {
   if (options.thread !== undefined) {
     return options.thread.blockdevCreate(what, options.signal);
   }
-  const start = options.signal === undefined ? {} : { signal: options.signal };
-  const thread = await IOThread.start(host, { id: 'create', ...start });
+  const thread = await IOThread.start(host, { ...threadOptions(options), id: 'create' });
   try {
     await thread.blockdevCreate(what, options.signal);
   } finally {

@@ -4,7 +4,7 @@
 
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
-import type { Host } from './host/host.ts';
+import type { Host, WorkerSource } from './host/host.ts';
 import type {
   BackingPolicy,
   BlockNodeInfo,
@@ -15,11 +15,12 @@ import type {
 import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
+import type { IOThreadOptions } from './iothread/iothread.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
-/** How a disk is opened. */
-export interface OpenDiskOptions {
+/** How a disk is opened. Its `WorkerSource` is for the thread that is started where none is given. */
+export interface OpenDiskOptions extends WorkerSource {
   /** Where its graph runs. Default: a thread of its own, which ends with the disk. */
   readonly thread?: IOThread;
   readonly readOnly?: boolean;
@@ -53,6 +54,18 @@ export interface AttachOptions {
   readonly numQueues: number;
 }
 
+/** What `options` says about an IOThread of its own. */
+export function threadOptions(
+  options: WorkerSource & { readonly signal?: AbortSignal },
+): IOThreadOptions {
+  const { workerUrl, createWorker, signal } = options;
+  return {
+    ...(workerUrl === undefined ? {} : { workerUrl }),
+    ...(createWorker === undefined ? {} : { createWorker }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
+
 const QUEUE_SIZE = 128;
 const POOL_PAGES = 64;
 
@@ -77,11 +90,7 @@ export class Disk implements AsyncDisposable {
     options: OpenDiskOptions = {},
   ): Promise<Disk> {
     const thread =
-      options.thread ??
-      (await IOThread.start(host, {
-        id: 'disk',
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      }));
+      options.thread ?? (await IOThread.start(host, { ...threadOptions(options), id: 'disk' }));
     const stopEvents = options.onEvent === undefined ? () => {} : thread.onEvent(options.onEvent);
     try {
       const extra = {

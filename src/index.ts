@@ -7,6 +7,7 @@ import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { IOThreadOptions } from './iothread/iothread.ts';
 import { createDiskOn } from './create-disk.ts';
+import type { CreateDiskOptions } from './create-disk.ts';
 
 export { Disk } from './disk.ts';
 export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
@@ -15,6 +16,8 @@ export type { ErrorCode } from './base/ret.ts';
 export type { CheckResult } from './block/block-driver.ts';
 export { IOThread } from './iothread/iothread.ts';
 export type { IOThreadOptions } from './iothread/iothread.ts';
+export type { CreateDiskOptions } from './create-disk.ts';
+export type { WorkerSource } from './host/host.ts';
 export type {
   BackingPolicy,
   BlockNodeInfo,
@@ -48,9 +51,6 @@ export function openDisk(
  * QEMU's creation options (`'cluster-size'`, `'backing-file'` …). Replaces what was there. Throws
  * BlockError.
  */
-export function createDisk(
-  what: BlockdevOptions,
-  options: { readonly thread?: IOThread; readonly signal?: AbortSignal } = {},
-): Promise<void> {
+export function createDisk(what: BlockdevOptions, options: CreateDiskOptions = {}): Promise<void> {
   return createDiskOn(host, what, options);
 }

@@ -3,6 +3,7 @@
 import { Disk } from './disk.ts';
 import type { OpenDiskOptions } from './disk.ts';
 import { createDiskOn } from './create-disk.ts';
+import type { CreateDiskOptions } from './create-disk.ts';
 import { NodeHost } from './host/node.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
@@ -15,6 +16,8 @@ export type { ErrorCode } from './base/ret.ts';
 export type { CheckResult } from './block/block-driver.ts';
 export { IOThread } from './iothread/iothread.ts';
 export type { IOThreadOptions } from './iothread/iothread.ts';
+export type { CreateDiskOptions } from './create-disk.ts';
+export type { WorkerSource } from './host/host.ts';
 export type {
   BackingPolicy,
   BlockNodeInfo,
@@ -39,9 +42,6 @@ export function openDisk(
 }
 
 /** Makes an image; as in the browser. */
-export function createDisk(
-  what: BlockdevOptions,
-  options: { readonly thread?: IOThread; readonly signal?: AbortSignal } = {},
-): Promise<void> {
+export function createDisk(what: BlockdevOptions, options: CreateDiskOptions = {}): Promise<void> {
   return createDiskOn(host, what, options);
 }

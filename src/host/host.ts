@@ -10,9 +10,22 @@ export interface Endpoint {
   start?(): void;
 }
 
+/** Which script a worker runs, where it is not the one that lies beside the entry. */
+export interface WorkerSource {
+  /**
+   * Where a copy of `diskplane/worker` lies: for bundlers that do not find workers, and for CDNs. In
+   * a browser it may be of another origin, which must then answer with CORS headers.
+   */
+  readonly workerUrl?: string | URL;
+  /** Makes the worker, of type 'module', where a URL does not do. `name` is for developer tools. */
+  readonly createWorker?: (name: string) => Worker;
+}
+
 /** A running worker, seen from the thread that started it. */
 export interface WorkerHandle {
   readonly endpoint: Endpoint;
+  /** What the worker has to say to `holdLife`: no other worker's. */
+  readonly life: string;
   /** Calls back when the worker fails to load, throws uncaught, or ends unasked. */
   onFailure(callback: (error: Error) => void): void;
   /** The worker runs and called `holdLife`: from now on its silent end is noticed too. */
@@ -39,9 +52,12 @@ export interface Host extends Clock {
   onPageHide(callback: () => void): () => void;
   /**
    * In a worker: lets the thread that started it notice the end of this one, however it ends.
-   * Resolves once that is so.
+   * `life` is `WorkerHandle.life`. Resolves once that is so.
    */
-  holdLife(): Promise<void>;
-  /** Starts a worker that runs the IOThread entry. `name` shows up in developer tools. */
-  spawnIOThread(name: string): WorkerHandle;
+  holdLife(life: string): Promise<void>;
+  /**
+   * Starts a worker that runs the IOThread entry. `name` shows up in developer tools. Throws what
+   * the host throws where there can be no such worker.
+   */
+  spawnIOThread(name: string, source?: WorkerSource): WorkerHandle;
 }

@@ -2,7 +2,7 @@
 
 import { Worker } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
-import type { Endpoint, Host, WorkerHandle } from './host.ts';
+import type { Endpoint, Host, WorkerHandle, WorkerSource } from './host.ts';
 
 type Port = Pick<MessagePort, 'postMessage'> & {
   on(event: 'message', listener: (data: unknown) => void): unknown;
@@ -59,11 +59,15 @@ export class NodeHost implements Host {
 
   async holdLife(): Promise<void> {} // The 'exit' event tells.
 
-  spawnIOThread(name: string): WorkerHandle {
-    const worker = new Worker(this.#worker, { name });
+  spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {
+    if (source.createWorker !== undefined) {
+      throw new TypeError('createWorker makes Web Workers; in Node, give workerUrl');
+    }
+    const worker = new Worker(source.workerUrl ?? this.#worker, { name });
     let asked = false;
     return {
       endpoint: nodeEndpoint(worker),
+      life: name,
       watchLife: () => {},
       onFailure: (callback) => {
         worker.on('error', callback);

@@ -78,6 +78,8 @@ export type WorkerMessage =
 /** How a started worker is set up, once. */
 export interface IOThreadSetup {
   readonly id: string;
+  /** For `Host.holdLife`. */
+  readonly life: string;
   /** DOORBELL_WORDS shared words. */
   readonly doorbell: SharedArrayBuffer;
   /** Polling budget, nanoseconds; see PollSettings. */

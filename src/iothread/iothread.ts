@@ -7,7 +7,7 @@ import { DOORBELL_POSTED, DOORBELL_WORDS, ringDoorbell } from '../aio/event-noti
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
-import type { Endpoint, Host, WorkerHandle } from '../host/host.ts';
+import type { Endpoint, Host, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import type {
   BackingPolicy,
@@ -24,7 +24,7 @@ import { DeviceHandle } from './device-handle.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
 
 /** How an IOThread is started. */
-export interface IOThreadOptions {
+export interface IOThreadOptions extends WorkerSource {
   /** Shows up in errors and developer tools. Default 'iothread'. */
   readonly id?: string;
   /** Longest busy wait, nanoseconds; 0 turns polling off. Default 32768, as QEMU. */
@@ -36,6 +36,16 @@ export interface IOThreadOptions {
 
 /** How long a clean end may take before the worker is terminated all the same. */
 const QUIT_TIMEOUT_MS = 10_000;
+
+function spawn(host: Host, id: string, source: WorkerSource): WorkerHandle {
+  try {
+    return host.spawnIOThread(`diskplane-${id}`, source);
+  } catch (cause) {
+    throw new BlockError('ENODEV', `IOThread '${id}' cannot be started: ${String(cause)}`, {
+      cause,
+    });
+  }
+}
 
 export class IOThread {
   readonly id: string;
@@ -60,17 +70,17 @@ export class IOThread {
           'same-origin and Cross-Origin-Embedder-Policy: require-corp',
       );
     }
-    const thread = new IOThread(host, options.id ?? 'iothread');
+    const thread = new IOThread(host, options.id ?? 'iothread', options);
     await thread.#init(options);
     return thread;
   }
 
-  private constructor(host: Host, id: string) {
+  private constructor(host: Host, id: string, source: WorkerSource) {
     installTransferHandlers();
     this.id = id;
     this.#host = host;
     this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
-    this.#worker = host.spawnIOThread(`diskplane-${id}`);
+    this.#worker = spawn(host, id, source);
     this.#worker.onFailure((error) => this.#fail(error));
     // A page that goes away, or into the back-forward cache, must not keep files locked. What the
     // guest had not flushed is lost, as at a power cut; images stay whole.
@@ -172,6 +182,7 @@ export class IOThread {
     try {
       const setup = {
         id: this.id,
+        life: this.#worker.life,
         doorbell: this.#doorbell.buffer as SharedArrayBuffer,
         pollMaxNs: options.pollMaxNs ?? DEFAULT_POLL.maxNs,
       };

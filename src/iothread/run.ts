@@ -13,7 +13,6 @@ import { installTransferHandlers } from './transfer-errors.ts';
 /** Exposes the control interface on `endpoint`; the page's `init` call starts the loop. */
 export function runIOThread(host: Host, endpoint: Endpoint): void {
   installTransferHandlers();
-  const life = host.holdLife();
   const post = (message: WorkerMessage): void => endpoint.postMessage(message);
   let received = 0;
   let doorbell: Int32Array | undefined;
@@ -33,7 +32,7 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
     context.poll.settings = { ...context.poll.settings, maxNs: setup.pollMaxNs };
     server = new ControlServer(context, doorbell, post);
     // Whoever hears the answer may wait for this life's end, so it must have begun.
-    await life;
+    await host.holdLife(setup.life);
     // The answer to this call leaves first: the loop may block at once.
     const loop = host.turn().then(() => context!.run());
     loop.catch((error: unknown) => {
