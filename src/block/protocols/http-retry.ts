@@ -41,7 +41,9 @@ export async function readRange(
       source.retries += 1;
     }
     if (aioContext.now() >= deadline && read.position < read.end) {
-      throw new HttpFault('fatal', 'the server is too slow', { code: 'ETIMEDOUT' });
+      const limit = (HTTP_TRIES * timeoutNs) / 1e9;
+      const message = `no complete answer within ${limit} s in all: the server is too slow`;
+      throw new HttpFault('fatal', message, { code: 'ETIMEDOUT' });
     }
   }
 }
