@@ -1,6 +1,8 @@
 // A driver and a device on one memory, the device's side of each kind that there is.
 
 import { DriverQueue } from '../virtio/driver-queue.ts';
+import { PackedDriverQueue, type GuestQueue } from '../virtio/packed-driver-queue.ts';
+import { PackedQueue } from '../virtio/packed-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
@@ -11,11 +13,16 @@ const RAM = 8 * PAGE;
 
 /** Where tests may put data; the driver's rings lie below. */
 export const PAIR_DATA: number = 4 * PAGE;
-/** The reference, the twin in shared memory, the twin in memory that is not shared. */
-export const PAIR_KINDS: readonly string[] = ['TypeScript', 'wasm', 'unshared'];
+/** The reference, the twin in shared memory, the twin in memory that is not shared; both rings. */
+export const PAIR_KINDS: readonly string[] = [
+  'TypeScript',
+  'wasm',
+  'unshared',
+  'packed TypeScript',
+];
 
 export interface QueuePair {
-  readonly driver: DriverQueue;
+  readonly driver: GuestQueue;
   readonly queue: Virtqueue;
   /** Guest RAM, half a MiB. */
   readonly ram: Uint8Array;
@@ -27,11 +34,19 @@ export function makePair(
   maxSegments: number,
   eventIdx: boolean,
 ): QueuePair {
-  const memory = new WebAssembly.Memory({ initial: 10, maximum: 10, shared: kind !== 'unshared' });
+  const shared = !kind.endsWith('unshared');
+  const memory = new WebAssembly.Memory({ initial: 10, maximum: 10, shared });
   const ram = new Uint8Array(memory.buffer, 0, RAM);
-  const driver = new DriverQueue({ memory: ram, offset: 4096, size, maxSegments, eventIdx });
+  const options = { memory: ram, offset: 4096, size, maxSegments, eventIdx };
+  const packed = kind.startsWith('packed');
+  const driver = packed ? new PackedDriverQueue(options) : new DriverQueue(options);
   const { config } = driver;
-  if (kind === 'TypeScript') return { driver, queue: new SplitQueue({ region: ram, config }), ram };
+  if (kind.endsWith('TypeScript')) {
+    const queue = packed
+      ? new PackedQueue({ region: ram, config })
+      : new SplitQueue({ region: ram, config });
+    return { driver, queue, ram };
+  }
   const module = instantiateQueueModule(memory);
   const queue = new WasmQueue({ module, ramBase: 0, ramSize: RAM, scratch: RAM, config });
   return { driver, queue, ram };

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { makePair, PAIR_DATA, PAIR_KINDS } from '../testing/queue-pair.ts';
 import { RingBuilder } from '../testing/ring-builder.ts';
 import { DriverQueue } from './driver-queue.ts';
+import type { GuestQueue } from './packed-driver-queue.ts';
 import { REQ_HEAD, REQ_STATUS_ADDR, REQUEST_WORDS, type Virtqueue } from './virtqueue.ts';
 
 const IN = 0;
@@ -83,7 +84,7 @@ function serveAll(queue: Virtqueue): void {
 }
 
 describe('a device that lies', () => {
-  const start = (): { driver: DriverQueue; device: RingBuilder } => {
+  const start = (): { driver: GuestQueue; device: RingBuilder } => {
     const { driver, ram } = makePair('TypeScript', 4, 2, true);
     return { driver, device: new RingBuilder(ram, driver.config) };
   };

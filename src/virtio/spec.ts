@@ -23,6 +23,7 @@ export const VIRTIO_BLK_F_WRITE_ZEROES = 14;
 export const VIRTIO_F_INDIRECT_DESC = 28;
 export const VIRTIO_F_EVENT_IDX = 29;
 export const VIRTIO_F_VERSION_1 = 32;
+export const VIRTIO_F_RING_PACKED = 34;
 
 // 2.7 Split virtqueues
 export const VIRTQ_DESC_F_NEXT = 1;
@@ -31,6 +32,13 @@ export const VIRTQ_DESC_F_INDIRECT = 4;
 export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
 export const VIRTQ_USED_F_NO_NOTIFY = 1;
 export const VIRTQ_MAX_SIZE = 32768;
+
+// 2.8 Packed virtqueues
+export const VIRTQ_DESC_F_AVAIL = 0x80;
+export const VIRTQ_DESC_F_USED = 0x8000;
+export const RING_EVENT_FLAGS_ENABLE = 0;
+export const RING_EVENT_FLAGS_DISABLE = 1;
+export const RING_EVENT_FLAGS_DESC = 2;
 
 // 5.2.6 Device operation
 export const VIRTIO_BLK_T_IN = 0;

@@ -5,6 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { MemoryRegion } from '../base/memory-region.ts';
 import { ChainParser } from './chain-parser.ts';
+import { RequestTables } from './request-tables.ts';
 import { VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY } from './spec.ts';
 import {
   MAX_BATCH,
@@ -66,9 +67,10 @@ export class SplitQueue implements Virtqueue {
     this.#halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 1);
     this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4));
     this.#error = checkConfig(config, bytes.length);
-    this.#chains = new ChainParser(bytes, config);
-    this.requests = this.#chains.requests;
-    this.segments = this.#chains.segments;
+    const tables = new RequestTables(bytes);
+    this.#chains = new ChainParser(bytes, config, tables);
+    this.requests = tables.requests;
+    this.segments = tables.segments;
     this.#eventIdx = config.eventIdx;
     this.size = config.size;
     this.#availFlags = config.avail / 2;

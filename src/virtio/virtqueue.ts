@@ -3,14 +3,17 @@
 // that a request starts with a 16-byte header and ends with a status byte.
 //
 // One `pop` fills a table of requests, one `flush` publishes all completions, so that the
-// WebAssembly queue costs two calls a batch. `SplitQueue` (TypeScript) is the reference,
-// `WasmQueue` its twin; the two write the same tables.
+// WebAssembly queue costs two calls a batch. `SplitQueue` and `PackedQueue` (TypeScript) are the
+// references, `WasmQueue` is the twin of both; all write the same tables.
 
-import { VIRTQ_MAX_SIZE } from './spec.ts';
+import { RING_EVENT_FLAGS_DESC, RING_EVENT_FLAGS_DISABLE, VIRTQ_MAX_SIZE } from './spec.ts';
 
 /** Words (u32) of one entry in `Virtqueue.requests`. */
 export const REQUEST_WORDS = 12;
-/** Index of the chain's head descriptor: names the chain to `push`. */
+/**
+ * Names the chain to `push`. Split: the index of its head descriptor. Packed: the buffer id in the
+ * low half, the ring slots that the chain takes in the high half.
+ */
 export const REQ_HEAD = 0;
 /** First header word: `VIRTIO_BLK_T_*`, as the driver wrote it. */
 export const REQ_TYPE = 1;
@@ -35,6 +38,9 @@ export const MAX_CHAIN = 1024;
 /** Pairs that `Virtqueue.segments` holds; `pop` stops early while fewer than MAX_CHAIN are free. */
 export const SEGMENT_PAIRS = 6144;
 
+/** Bytes of a packed ring's event suppression. */
+const EVENT_BYTES = 4;
+
 /** Why a queue is broken; 0 is "not broken". The device then sets DEVICE_NEEDS_RESET. */
 export const VQ_OK = 0;
 /** avail.idx moved by more than the queue's size. */
@@ -49,11 +55,11 @@ export const VQ_BAD_ADDRESS = 4;
 export const VQ_ZERO_LENGTH = 5;
 /** A device-readable descriptor after a device-writable one. */
 export const VQ_BAD_ORDER = 6;
-/** INDIRECT inside an indirect table, with NEXT, not negotiated, or of a bad size. */
+/** INDIRECT inside an indirect table or a packed list, with NEXT, not negotiated, or of a bad size. */
 export const VQ_BAD_INDIRECT = 7;
 /** Fewer than 16 device-readable bytes, or no writable byte for the status. */
 export const VQ_BAD_HEADER = 8;
-/** More chains in flight than the queue has entries. */
+/** More chains in flight than the queue has entries, or packed slots taken that are in use. */
 export const VQ_TOO_MANY = 9;
 
 /** For people; index by `Virtqueue.error`. */
@@ -70,15 +76,19 @@ export const VQ_ERRORS: readonly string[] = [
   'more chains are in flight than the queue has entries',
 ];
 
-/** Where a split queue lies and what was negotiated (virtio 1.2, 2.7). Addresses are guest-physical, bytes. */
+/** Where a queue lies and what was negotiated (virtio 1.2, 2.7, 2.8). Addresses are guest-physical, bytes. */
 export interface VirtqueueConfig {
-  /** Entries; a power of two, 1..32768. */
+  /** Entries, 1..32768; of a split queue a power of two. */
   readonly size: number;
   readonly desc: number;
+  /** The driver area: avail ring, or the driver's event suppression. */
   readonly avail: number;
+  /** The device area: used ring, or the device's event suppression. */
   readonly used: number;
   readonly eventIdx: boolean;
   readonly indirect: boolean;
+  /** RING_PACKED was negotiated. Default: a split queue. */
+  readonly packed?: boolean;
 }
 
 export interface Virtqueue {
@@ -116,25 +126,31 @@ export interface Virtqueue {
   enableNotification(): boolean;
   /** Tells the driver that kicks are not needed while the device is at work; some may come. */
   disableNotification(): void;
-  /** Ring positions for a saved state: [last avail idx, used idx]. Nothing may be in flight. */
+  /**
+   * Ring positions for a saved state: [last avail idx, used idx]; of a packed queue each is a slot
+   * with the wrap counter in bit 15. Nothing may be in flight.
+   */
   save(): readonly [number, number];
   restore(state: readonly [number, number]): void;
 }
 
 /**
  * VQ_OK when the rings of `config` are aligned and lie inside `ramSize` bytes of guest memory,
- * otherwise VQ_BAD_ADDRESS: the queue then starts broken. The event words at the rings' ends count
- * where EVENT_IDX was negotiated.
+ * otherwise VQ_BAD_ADDRESS: the queue then starts broken. The event words at a split ring's ends
+ * count where EVENT_IDX was negotiated.
  */
 export function checkConfig(config: VirtqueueConfig, ramSize: number): number {
-  const { size, desc, avail, used } = config;
+  const { size, desc, avail, used, packed = false } = config;
   const events = config.eventIdx ? 2 : 0;
-  const powerOfTwo = size >= 1 && size <= VIRTQ_MAX_SIZE && (size & (size - 1)) === 0;
+  const sizeFits =
+    size >= 1 && size <= VIRTQ_MAX_SIZE && (packed || (size & (size - 1)) === 0) && size % 1 === 0;
+  const driver = packed ? EVENT_BYTES : 4 + 2 * size + events;
+  const device = packed ? EVENT_BYTES : 4 + 8 * size + events;
   const inside =
     ringInside(desc, 16 * size, 16, ramSize) &&
-    ringInside(avail, 4 + 2 * size + events, 2, ramSize) &&
-    ringInside(used, 4 + 8 * size + events, 4, ramSize);
-  return powerOfTwo && inside ? VQ_OK : VQ_BAD_ADDRESS;
+    ringInside(avail, driver, packed ? 4 : 2, ramSize) &&
+    ringInside(used, device, 4, ramSize);
+  return sizeFits && inside ? VQ_OK : VQ_BAD_ADDRESS;
 }
 
 function ringInside(start: number, bytes: number, align: number, ramSize: number): boolean {
@@ -147,4 +163,23 @@ function ringInside(start: number, bytes: number, align: number, ramSize: number
  */
 export function needEvent(event: number, next: number, old: number): boolean {
   return ((next - event - 1) & 0xffff) < ((next - old) & 0xffff);
+}
+
+/**
+ * The same for a packed ring (virtio 1.2, 2.8.10): `event` is the other side's event suppression,
+ * off_wrap in the low half and flags in the high half. `next`: the slot that the ring was moved to,
+ * `wrap`: its wrap counter, `count`: slots that it was moved by.
+ */
+export function needPackedEvent(
+  event: number,
+  next: number,
+  wrap: number,
+  count: number,
+  size: number,
+): boolean {
+  const flags = (event >>> 16) & 3;
+  if (flags !== RING_EVENT_FLAGS_DESC) return flags !== RING_EVENT_FLAGS_DISABLE;
+  // A slot of the other lap is one of the lap before.
+  const lapsBehind = ((event >>> 15) & 1) === wrap ? 0 : size;
+  return ((next - (event & 0x7fff) + lapsBehind - 1) & 0xffff) < count;
 }
