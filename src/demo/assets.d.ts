@@ -7,3 +7,8 @@ declare module '*.wasm?url' {
   const url: string;
   export default url;
 }
+
+declare module '*.asm?raw' {
+  const text: string;
+  export default text;
+}
