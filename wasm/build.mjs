@@ -8,7 +8,7 @@ import { join } from 'node:path';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const OUT = join(HERE, 'build');
-const ENTRY = 'split-queue.ts';
+const ENTRY = 'index.ts';
 const GENERATED = join(OUT, 'virtqueue.ts');
 // Shared memory always has a maximum, so that build must name one; the other takes memory without.
 const BUILDS = [

@@ -1,5 +1,6 @@
-// Walks one descriptor chain and writes it as a request and its segments; the twin of
-// src/virtio/chain-parser.ts, rule by rule. Every word of guest memory is read once.
+// Walks one descriptor chain of a split ring and writes it as a request and its segments; the twin of
+// src/virtio/chain-parser.ts and request-tables.ts, rule by rule. Every word of guest memory is read
+// once.
 
 import {
   DESC,
@@ -102,13 +103,32 @@ export function parseChain(q: usize, head: u32, request: usize, top: usize): i64
     if (!(tail & F_NEXT)) break;
     index = tail >>> 16;
   }
+  return finish(q, head, request, top, pair, inPair, outBytes, inBytes);
+}
+
+/**
+ * Makes the chain whose pairs lie from `top` to `pair`, writable from `inPair` on, the request at
+ * `request`. Answers as `parseChain`.
+ */
+export function finish(
+  q: usize,
+  head: u32,
+  request: usize,
+  top: usize,
+  pair: usize,
+  inPair: usize,
+  outBytes: u64,
+  inBytes: u64,
+): i64 {
   if (outBytes + inBytes > <u64>u32.MAX_VALUE) return -VQ_LOOP;
   if (outBytes < HEADER_BYTES || inBytes == 0) return -VQ_BAD_HEADER;
 
   store<u32>(request, head, REQ_HEAD);
   store<u32>(request, <u32>outBytes - HEADER_BYTES, REQ_OUT_BYTES);
   store<u32>(request, <u32>inBytes - 1, REQ_IN_BYTES);
-  store<u32>(request, <u32>end - 1, REQ_STATUS_ADDR);
+  const last = load<u32>(pair - PAIR_BYTES);
+  store<u32>(request, last + load<u32>(pair - PAIR_BYTES, 4) - 1, REQ_STATUS_ADDR);
+  const ram = <usize>load<u32>(q, RAM_BASE);
   const segments = q + SEGMENTS;
   const outPair = takeHeader(ram, request, top);
   store<u32>(request, <u32>((outPair - segments) / PAIR_BYTES), REQ_OUT_FIRST);

@@ -14,10 +14,18 @@ export const LAST_AVAIL: usize = 32;
 export const SHADOW_AVAIL: usize = 36;
 export const USED_IDX: usize = 40;
 export const IN_FLIGHT: usize = 44;
-export const FILLED: usize = 48; // used elements written since used.idx was
+export const FILLED: usize = 48; // used entries written and not published
 export const NOTIFICATION: usize = 52; // 1: the driver's kicks are wanted
 export const EVENT_WRITTEN: usize = 56; // what avail_event holds; NOTHING when not written yet
 export const SIGNALLED_VALID: usize = 60;
+// Of a packed ring. LAST_AVAIL and USED_IDX are slots with the wrap counter in bit 15; AVAIL and USED
+// are the event suppression of driver and device.
+export const RING: usize = 64; // address in this memory
+export const SLOTS_IN_USE: usize = 68; // by the chains in flight
+export const CHAIN_SLOTS: usize = 72; // of the chain that was parsed last
+export const FILLED_SLOTS: usize = 76; // of the used entries that are not published
+export const NEXT_USED: usize = 84; // where the next used entry goes
+export const FIRST_FLAGS: usize = 80; // of the first used entry that is not published
 
 // Tables.
 export const REQUESTS: usize = 256;
@@ -57,9 +65,15 @@ export const VQ_BAD_INDIRECT: i32 = 7;
 export const VQ_BAD_HEADER: i32 = 8;
 export const VQ_TOO_MANY: i32 = 9;
 
-// Virtio 1.2, 2.7. `tail` is the last word of a descriptor: flags, then next.
+// Virtio 1.2, 2.7. `tail` is the last word of a split descriptor: flags, then next.
 export const DESC_BYTES: u32 = 16;
 export const HEADER_BYTES: u32 = 16;
 export const F_NEXT: u32 = 1;
 export const F_WRITE: u32 = 2;
 export const F_INDIRECT: u32 = 4;
+// 2.8
+export const F_AVAIL: u32 = 0x80;
+export const F_USED: u32 = 0x8000;
+export const WRAP: u32 = 0x8000; // the wrap counter in a slot's number
+export const EVENT_DISABLE: u32 = 1;
+export const EVENT_DESC: u32 = 2;

@@ -18,6 +18,7 @@ import {
   LAST_AVAIL,
   MAX_BATCH,
   MAX_CHAIN,
+  NEXT_USED,
   NOTHING,
   NOTIFICATION,
   PAIR_BYTES,
@@ -25,6 +26,7 @@ import {
   RAM_SIZE,
   REQUESTS,
   REQUEST_BYTES,
+  RING,
   SEGMENTS,
   SEGMENT_PAIRS,
   SHADOW_AVAIL,
@@ -36,7 +38,7 @@ import {
   VQ_TOO_MANY,
 } from './layout';
 
-/** Prepares the scratch region `q`. Ring addresses are guest-physical and checked; `error` else. */
+/** Prepares the scratch region `q`, for either kind of ring. Ring addresses are guest-physical and checked; `error` else. */
 export function init(
   q: usize,
   ramBase: usize,
@@ -54,6 +56,7 @@ export function init(
   store<u32>(q, ramSize, RAM_SIZE);
   store<u32>(q, size, SIZE);
   store<u32>(q, desc, DESC);
+  store<u32>(q, <u32>ramBase + desc, RING);
   store<u32>(q, <u32>ramBase + avail, AVAIL);
   store<u32>(q, <u32>ramBase + used, USED);
   store<u32>(q, features, FEATURES);
@@ -62,11 +65,12 @@ export function init(
   store<u32>(q, NOTHING, EVENT_WRITTEN);
 }
 
-/** Starts from other ring positions; nothing is in flight. */
+/** Starts from other ring positions, of either kind of ring; nothing is in flight. */
 export function restore(q: usize, lastAvail: u32, usedIdx: u32): void {
   store<u32>(q, lastAvail & 0xffff, LAST_AVAIL);
   store<u32>(q, lastAvail & 0xffff, SHADOW_AVAIL);
   store<u32>(q, usedIdx & 0xffff, USED_IDX);
+  store<u32>(q, usedIdx & 0xffff, NEXT_USED);
   store<u32>(q, NOTHING, EVENT_WRITTEN);
   store<u32>(q, 0, SIGNALLED_VALID);
 }

@@ -19,6 +19,8 @@ export const PAIR_KINDS: readonly string[] = [
   'wasm',
   'unshared',
   'packed TypeScript',
+  'packed wasm',
+  'packed unshared',
 ];
 
 export interface QueuePair {

@@ -1,6 +1,7 @@
 // The TypeScript and the WebAssembly queue side by side on equal guests: every call goes to both, and
 // every answer, table and byte of guest memory must be the same. Canaries lie around guest RAM.
 
+import { PackedQueue } from '../virtio/packed-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
@@ -8,6 +9,7 @@ import {
   REQ_IN_BYTES,
   REQ_IN_COUNT,
   REQUEST_WORDS,
+  type Virtqueue,
   type VirtqueueConfig,
 } from '../virtio/virtqueue.ts';
 
@@ -19,7 +21,7 @@ export class QueueTwins {
   /** Guest RAM, for tests to write; `sync` shows it to both queues. */
   readonly ram: Uint8Array;
   /** Set by `start`. */
-  ts!: SplitQueue;
+  ts!: Virtqueue;
   wasm!: WasmQueue;
   readonly #around: Uint8Array;
   readonly #twin: Uint8Array;
@@ -43,7 +45,10 @@ export class QueueTwins {
   start(config: VirtqueueConfig): void {
     this.sync();
     const { ram: region } = this;
-    this.ts = new SplitQueue({ region, config });
+    this.ts =
+      config.packed === true
+        ? new PackedQueue({ region, config })
+        : new SplitQueue({ region, config });
     this.wasm = new WasmQueue({
       module: this.#module,
       ramBase: GAP,

@@ -111,13 +111,12 @@ export class PackedQueue implements Virtqueue {
     let top = 0;
     let count = 0;
     while (count < limit && this.#error === VQ_OK) {
-      let flags = this.#loadFlags();
+      const flags = this.#loadFlags();
       if (!this.#isAvailable(flags)) {
         if (!this.#followsEvent()) break;
         // The driver may have looked at our event before this store, so look once more after it.
         this.#writeEvent(this.#position());
-        flags = this.#loadFlags();
-        if (!this.#isAvailable(flags)) break;
+        continue;
       }
       if (top + MAX_CHAIN > SEGMENT_PAIRS) break;
       const free = this.size - this.#slotsInUse;

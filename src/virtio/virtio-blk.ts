@@ -10,7 +10,7 @@ import type { BlockBackend } from '../block/block-backend.ts';
 import type { DeviceChannel } from './device-channel.ts';
 import { RequestQueue } from './request-queue.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_ID_BYTES, VIRTIO_F_EVENT_IDX } from './spec.ts';
-import { VIRTIO_F_INDIRECT_DESC } from './spec.ts';
+import { VIRTIO_F_INDIRECT_DESC, VIRTIO_F_RING_PACKED } from './spec.ts';
 import { VQ_ERRORS } from './virtqueue.ts';
 import type { Virtqueue, VirtqueueConfig } from './virtqueue.ts';
 
@@ -173,6 +173,7 @@ export class VirtioBlk {
           used: setup.used,
           eventIdx: has(VIRTIO_F_EVENT_IDX),
           indirect: has(VIRTIO_F_INDIRECT_DESC),
+          packed: has(VIRTIO_F_RING_PACKED),
         });
         if (setup.lastAvail !== 0 || setup.usedIdx !== 0) {
           queue.restore([setup.lastAvail, setup.usedIdx]);

@@ -3,8 +3,18 @@
 
 import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/virtqueue.ts';
 
-/** What wasm/split-queue.ts exports. `q` is a queue's scratch region; numbers come back signed. */
-export interface QueueExports {
+/** Calls on one kind of ring. `q` is a queue's scratch region; numbers come back signed. */
+export interface RingExports {
+  hasAvailable(q: number): number;
+  pop(q: number, max: number): number;
+  fill(q: number, count: number): void;
+  flush(q: number, count: number): number;
+  enableNotification(q: number): number;
+  disableNotification(q: number): void;
+}
+
+/** What wasm/index.ts exports: calls on a split ring, calls for both kinds, and on a packed ring. */
+export interface QueueExports extends RingExports {
   init(
     q: number,
     ramBase: number,
@@ -17,17 +27,19 @@ export interface QueueExports {
     error: number,
   ): void;
   restore(q: number, lastAvail: number, usedIdx: number): void;
-  hasAvailable(q: number): number;
-  pop(q: number, max: number): number;
-  fill(q: number, count: number): void;
-  flush(q: number, count: number): number;
-  enableNotification(q: number): number;
-  disableNotification(q: number): void;
+  readonly packedHasAvailable: RingExports['hasAvailable'];
+  readonly packedPop: RingExports['pop'];
+  readonly packedFill: RingExports['fill'];
+  readonly packedFlush: RingExports['flush'];
+  readonly packedEnableNotification: RingExports['enableNotification'];
+  readonly packedDisableNotification: RingExports['disableNotification'];
 }
 
 /** The code on one memory; any number of queues share it. */
 export interface QueueModule {
   readonly exports: QueueExports;
+  /** The calls on a packed ring, by the names of those on a split one. */
+  readonly packed: RingExports;
   readonly memory: WebAssembly.Memory;
 }
 
@@ -51,7 +63,16 @@ export function instantiateQueueModule(memory: WebAssembly.Memory): QueueModule 
     compiled.set(key, module);
   }
   const instance = new WebAssembly.Instance(module, { env: { memory } });
-  return { exports: instance.exports as unknown as QueueExports, memory };
+  const exports = instance.exports as unknown as QueueExports;
+  const packed = {
+    hasAvailable: exports.packedHasAvailable,
+    pop: exports.packedPop,
+    fill: exports.packedFill,
+    flush: exports.packedFlush,
+    enableNotification: exports.packedEnableNotification,
+    disableNotification: exports.packedDisableNotification,
+  };
+  return { exports, packed, memory };
 }
 
 /** True for shared memory; there is no SharedArrayBuffer to ask where the page is not isolated. */

@@ -1,17 +1,19 @@
-// The device's side of a split virtqueue in WebAssembly, twin of `SplitQueue`: one call for a batch
-// of chains, one for a batch of completions. Its state and tables lie in a scratch region of ours in
-// the same memory as guest RAM, which this class reads and writes as plain words.
+// The device's side of a virtqueue in WebAssembly, twin of `SplitQueue` and of `PackedQueue`: one call
+// for a batch of chains, one for a batch of completions. Its state and tables lie in a scratch region
+// of ours in the same memory as guest RAM, which this class reads and writes as plain words.
 
 import { assert } from '../base/assert.ts';
 import {
   MAX_BATCH,
   REQUEST_WORDS,
   SEGMENT_PAIRS,
+  VQ_BAD_INDEX,
+  VQ_OK,
   checkConfig,
   type Virtqueue,
   type VirtqueueConfig,
 } from './virtqueue.ts';
-import type { QueueExports, QueueModule } from './wasm-module.ts';
+import type { QueueModule, RingExports } from './wasm-module.ts';
 
 // As in wasm/layout.ts: words of the state, bytes of the tables.
 const STATE_WORDS = 64;
@@ -26,6 +28,8 @@ const MAX_COMPLETIONS = 512;
 const SEGMENTS = COMPLETIONS + 4 * COMPLETION_WORDS * MAX_COMPLETIONS;
 const FEATURE_EVENT_IDX = 1;
 const FEATURE_INDIRECT = 2;
+/** Position of a packed ring that was just set up: slot 0, wrap counter 1. */
+const PACKED_START = 0x8000;
 
 /** Bytes of scratch that one queue needs, at a multiple of 64: one page. */
 export const QUEUE_SCRATCH_BYTES = 65536;
@@ -45,7 +49,9 @@ export interface WasmQueueOptions {
 /** A `Virtqueue` over a WebAssembly.Memory. Memory that is not shared may grow between calls. */
 export class WasmQueue implements Virtqueue {
   readonly size: number;
-  readonly #exports: QueueExports;
+  readonly #module: QueueModule;
+  readonly #calls: RingExports;
+  readonly #packed: boolean;
   readonly #memory: WebAssembly.Memory;
   readonly #scratch: number;
   #state!: Uint32Array;
@@ -64,11 +70,13 @@ export class WasmQueue implements Virtqueue {
       scratch + QUEUE_SCRATCH_BYTES <= ramBase || scratch >= ramBase + ramSize,
       'scratch overlaps guest RAM',
     );
-    this.#exports = module.exports;
+    this.#module = module;
+    this.#packed = config.packed === true;
+    this.#calls = this.#packed ? module.packed : module.exports;
     this.#memory = module.memory;
     this.#scratch = scratch;
     this.size = config.size;
-    this.#exports.init(
+    module.exports.init(
       scratch,
       ramBase,
       ramSize,
@@ -79,6 +87,7 @@ export class WasmQueue implements Virtqueue {
       (config.eventIdx ? FEATURE_EVENT_IDX : 0) | (config.indirect ? FEATURE_INDIRECT : 0),
       checkConfig(config, ramSize),
     );
+    if (this.#packed) module.exports.restore(scratch, PACKED_START, PACKED_START);
     this.#derive();
   }
 
@@ -117,18 +126,18 @@ export class WasmQueue implements Virtqueue {
   }
 
   hasAvailable(): boolean {
-    return this.#exports.hasAvailable(this.#scratch) !== 0;
+    return this.#calls.hasAvailable(this.#scratch) !== 0;
   }
 
   pop(max: number): number {
-    return this.#exports.pop(this.#scratch, max);
+    return this.#calls.pop(this.#scratch, max);
   }
 
   push(head: number, written: number, statusAddr: number, status: number): void {
     // Reading a state word makes the views anew where that is due.
     assert(this.#pushed < this.#word(IN_FLIGHT), 'a chain was pushed twice');
     if (this.#tabled === MAX_COMPLETIONS) {
-      this.#exports.fill(this.#scratch, MAX_COMPLETIONS);
+      this.#calls.fill(this.#scratch, MAX_COMPLETIONS);
       this.#tabled = 0;
     }
     const table = this.#completions;
@@ -146,15 +155,15 @@ export class WasmQueue implements Virtqueue {
     const count = this.#tabled;
     this.#tabled = 0;
     this.#pushed = 0;
-    return this.#exports.flush(this.#scratch, count) !== 0;
+    return this.#calls.flush(this.#scratch, count) !== 0;
   }
 
   enableNotification(): boolean {
-    return this.#exports.enableNotification(this.#scratch) !== 0;
+    return this.#calls.enableNotification(this.#scratch) !== 0;
   }
 
   disableNotification(): void {
-    this.#exports.disableNotification(this.#scratch);
+    this.#calls.disableNotification(this.#scratch);
   }
 
   save(): readonly [number, number] {
@@ -164,6 +173,11 @@ export class WasmQueue implements Virtqueue {
 
   restore(state: readonly [number, number]): void {
     assert(this.inFlight === 0, 'chains are in flight');
-    this.#exports.restore(this.#scratch, state[0], state[1]);
+    const [avail, used] = state;
+    if (this.#packed && ((avail & 0x7fff) >= this.size || (used & 0x7fff) >= this.size)) {
+      if (this.error === VQ_OK) this.#state[ERROR] = VQ_BAD_INDEX;
+      return;
+    }
+    this.#module.exports.restore(this.#scratch, avail, used);
   }
 }
