@@ -1,21 +1,25 @@
 // `npm run build`: dist/ as it is published. Browser entries are library builds; the IOThread's worker
 // is one self-contained file with a stable name, since workers know no import maps and bundlers find
-// it by the literal `new URL('./iothread-worker.js', import.meta.url)` alone.
+// it by the literal `new URL('./iothread-worker.js', import.meta.url)` alone. `./inline` is the same
+// entry with the worker inside, as text. `--readme` puts the sizes into the README.
 
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import { ensureDependencies } from './dependencies.mjs';
+import { packageSizes, putSizesIntoReadme } from './package-sizes.mjs';
 import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
+import { bundledPackages, noticesOf } from './third-party-notices.mjs';
 import { ensureWasm } from './wasm.mjs';
 
 const dist = join(root, 'dist');
 /** What users install beside us; and what Node brings. */
 const external = [/^comlink($|\/)/, /^idb-keyval$/, /^node:/];
+/** Names of the packages whose code is in our files. */
+const bundled = new Set();
 
 /** What every build has in common: none of the checkout's own configuration, nothing wiped. */
 const common = { configFile: false, root, publicDir: false, logLevel: 'warn' };
-const output = { outDir: dist, emptyOutDir: false, minify: false };
+const output = { outDir: dist, emptyOutDir: false, minify: false, target: 'es2022' };
 
 /** The sources start their worker from its source; the published files from the file beside them. */
 const workerInSources = /new URL\(\s*'\.\/iothread\/worker\.ts',\s*import\.meta\.url,?\s*\)/;
@@ -26,26 +30,25 @@ await runMain(async () => {
     await ensureDependencies();
     await ensureWasm();
   });
-  for (const name of ['index.js', 'v86.js', 'node.js', 'chunks', 'types', '.types']) {
-    rmSync(join(dist, name), { recursive: true, force: true });
+  for (const name of existsSync(dist) ? readdirSync(dist) : []) {
+    if (name !== 'workbench') rmSync(join(dist, name), { recursive: true, force: true });
   }
   await stage('for browsers', async () => {
     await buildEntries({ index: 'src/index.ts', v86: 'src/adapters/v86.ts' });
     await buildWorker('iothread-worker.js', 'src/iothread/worker.ts');
+    await buildInline('inline.js', 'src/index.ts', 'iothread-worker.js');
+    for (const name of ['iothread-worker.js', 'inline.js']) checkSelfContained(name);
   });
   await stage('for Node', async () => {
     await buildForNode('node.js', 'src/node.ts');
     await buildForNode('iothread-worker.node.js', 'src/iothread/worker.node.ts');
   });
   await stage('types', buildTypes);
-  await stage('sizes', () => {
-    for (const name of ['index', 'v86', 'iothread-worker', 'node', 'iothread-worker.node']) {
-      const bytes = readFileSync(join(dist, `${name}.js`));
-      const zipped = gzipSync(bytes, { level: 9 });
-      say(`${name}.js: ${bytes.length} bytes, ${zipped.length} gzipped`);
-    }
-    checkSelfContained('iothread-worker.js');
-  });
+  writeFileSync(join(dist, 'THIRD-PARTY-NOTICES.txt'), noticesOf([...bundled].sort()));
+  for (const { file, bytes, gzipped } of packageSizes()) {
+    say(`${file}: ${bytes} bytes, ${gzipped} gzipped`);
+  }
+  if (process.argv.includes('--readme')) putSizesIntoReadme();
 });
 
 /**
@@ -56,18 +59,18 @@ async function buildEntries(entry) {
   const { build } = await import('vite');
   await build({
     ...common,
-    plugins: [publishedWorkerUrl()],
+    plugins: [publishedWorkerUrl(), bundledPackages(bundled)],
     build: {
       ...output,
-      target: 'es2022',
       lib: { entry, formats: ['es'] },
-      rolldownOptions: { external, output: { chunkFileNames: 'chunks/[name].js' } },
+      rolldownOptions: { external, output: { chunkFileNames: 'chunks/shared.js' } },
     },
   });
 }
 
 /**
- * One self-contained ES module for a browser's worker.
+ * One self-contained ES module for a browser's worker. Minified, since pages that start workers by
+ * URL serve it as it is, and no bundler gets to do it.
  * @param {string} name of the output
  * @param {string} entry source
  */
@@ -75,9 +78,29 @@ async function buildWorker(name, entry) {
   const { build } = await import('vite');
   await build({
     ...common,
+    plugins: [bundledPackages(bundled)],
     build: {
       ...output,
-      target: 'es2022',
+      lib: { entry, formats: ['es'], fileName: () => name },
+      rolldownOptions: { output: { codeSplitting: false, minify: true } },
+    },
+  });
+}
+
+/**
+ * One ES module that needs no other file: the entry, what it imports, and the worker as text.
+ * @param {string} name of the output
+ * @param {string} entry source
+ * @param {string} worker name of the worker's output
+ */
+async function buildInline(name, entry, worker) {
+  const { build } = await import('vite');
+  const text = readFileSync(join(dist, worker), 'utf8');
+  await build({
+    ...common,
+    plugins: [inlineWorker(text), bundledPackages(bundled)],
+    build: {
+      ...output,
       lib: { entry, formats: ['es'], fileName: () => name },
       rolldownOptions: { output: { codeSplitting: false } },
     },
@@ -123,6 +146,33 @@ function publishedWorkerUrl() {
   };
 }
 
+/**
+ * Puts a Blob of the worker's text where the sources name its URL. Made when the first worker is.
+ * @param {string} text
+ * @returns {import('vite').Plugin}
+ */
+function inlineWorker(text) {
+  const code = `const text = ${JSON.stringify(text)};
+let url;
+/** A URL of the worker's text, for as long as the page lives. */
+export function workerUrl() {
+  url ??= URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+  return url;
+}
+`;
+  const id = 'diskplane:worker-text';
+  return {
+    name: 'diskplane:inline-worker',
+    enforce: 'pre',
+    resolveId: (source) => (source === id ? `\0${id}` : null),
+    load: (loaded) => (loaded === `\0${id}` ? code : null),
+    transform: (source) =>
+      workerInSources.test(source)
+        ? `import { workerUrl } from '${id}';\n${source.replace(workerInSources, 'workerUrl()')}`
+        : null,
+  };
+}
+
 /** Declarations of the entries and of all that they mention. */
 async function buildTypes() {
   const project = join(root, 'e2e/setup/tsconfig.types.json');
@@ -130,10 +180,17 @@ async function buildTypes() {
   // Sources outside src/ (the compiled wasm) are seen by the compiler, but in no declaration.
   renameSync(join(dist, '.types/src'), join(dist, 'types'));
   rmSync(join(dist, '.types'), { recursive: true });
+  // Published declarations know no `.ts` files.
+  for (const name of readdirSync(join(dist, 'types'), { recursive: true, encoding: 'utf8' })) {
+    const path = join(dist, 'types', name);
+    if (!name.endsWith('.d.ts')) continue;
+    const text = readFileSync(path, 'utf8');
+    writeFileSync(path, text.replace(/((?:from|import\()\s*'\.[^']*)\.ts'/g, "$1.js'"));
+  }
 }
 
 /**
- * A worker's file must import nothing: neither packages nor chunks.
+ * A file that is used alone must import nothing: neither packages nor chunks.
  * @param {string} name
  */
 function checkSelfContained(name) {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ensureBrowser } from './browser.mjs';
 import { ensureDependencies } from './dependencies.mjs';
 import { ensureGuest } from './ensure-guest.mjs';
-import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
+import { root, run, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
 import { ensureTools } from './tools.mjs';
 import { ensureWasm } from './wasm.mjs';
 
@@ -46,6 +46,7 @@ async function testAll() {
     if (!existsSync(join(root, 'src/demo/index.html'))) return say('skipped: no src/demo yet');
     await runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']);
   });
+  await stage('package build', () => run(process.execPath, [join(root, 'e2e/setup/build.mjs')]));
   await stage('end-to-end tests', () => endToEndTests(browser));
 }
 

@@ -1,0 +1,201 @@
+// The package as strangers get it: packed, unpacked into projects of theirs, built with their tools,
+// run in a browser. `npm run build` first; `npm test` does.
+
+import type { Page } from '@playwright/test';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Packed, ConsumerProject, pack } from './consumers/project.ts';
+import { HEADERS, serveFolder } from './consumers/serve.ts';
+import { expect, test } from './fixtures.ts';
+import { freePort } from './setup/free-port.mjs';
+import { packageSizes, sizesInReadme } from './setup/package-sizes.mjs';
+
+const scratch: string = mkdtempSync(join(tmpdir(), 'diskplane-packed-'));
+let packed: Packed;
+let project: ConsumerProject;
+
+test.beforeAll(async () => {
+  const built = join(import.meta.dirname, '../dist/inline.js');
+  if (!existsSync(built)) throw new Error('there is no package in dist/: npm run build');
+  packed = await pack(scratch);
+});
+test.afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+test.beforeEach(async () => {
+  project = new ConsumerProject();
+  await project.install(packed);
+});
+test.afterEach(() => project.remove());
+
+function manifestOf({ package: folder }: ConsumerProject): {
+  readonly exports: Record<string, string | Record<string, string>>;
+} {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as ReturnType<
+    typeof manifestOf
+  >;
+}
+
+/** Opens a consumer's page: what it wrote must be what it read, and be in OPFS, as qcow2. */
+async function proveRoundTrip(page: Page, url: string): Promise<void> {
+  await page.goto(url);
+  await expect(page.locator('body')).toHaveText('written and read');
+  const magic = await page.evaluate(async () => {
+    const root = await navigator.storage.getDirectory();
+    const file = await (await root.getFileHandle('disk.qcow2')).getFile();
+    return [...new Uint8Array(await file.slice(0, 4).arrayBuffer())];
+  });
+  expect(magic).toEqual([0x51, 0x46, 0x49, 0xfb]);
+}
+
+/** The same, for what a tool left in a folder of the project. Answers the workers' URLs. */
+async function proveServed(page: Page, folder: string, path = ''): Promise<string[]> {
+  const workers: string[] = [];
+  page.on('worker', (worker) => workers.push(worker.url()));
+  const server = await serveFolder(folder);
+  try {
+    await proveRoundTrip(page, `${server.url}/${path}`);
+  } finally {
+    await page.goto('about:blank');
+    await server.close();
+  }
+  return workers.map((url) => url.replace(server.url, ''));
+}
+
+test('holds what its exports name, and nothing of the checkout', () => {
+  const targets = Object.values(manifestOf(project).exports).flatMap((target) =>
+    typeof target === 'string' ? [target] : Object.values(target),
+  );
+  expect(targets.length).toBeGreaterThan(10);
+  expect(targets.filter((target) => !packed.files.includes(target.slice(2)))).toEqual([]);
+  const top = new Set(packed.files.map((path) => path.replace(/\/.*/, '/')));
+  expect([...top].sort()).toEqual(['LICENSE', 'README.md', 'dist/', 'package.json']);
+  expect(packed.files.filter((path) => path.startsWith('dist/workbench'))).toEqual([]);
+  const notices = readFileSync(join(project.package, 'dist/THIRD-PARTY-NOTICES.txt'), 'utf8');
+  expect(notices).toMatch(/^comlink 4\.\d+\.\d+ \(Apache-2\.0\)$/m);
+  expect(notices).toContain('TERMS AND CONDITIONS');
+});
+
+test('pleases publint and attw', async () => {
+  const { publint } = await import('publint');
+  const { messages } = await publint({ pkgDir: project.package, pack: false, strict: true });
+  expect(messages).toEqual([]);
+  const attw = '@arethetypeswrong/cli/dist/index.js';
+  const report = await project.run(attw, [packed.tarball, '--profile', 'esm-only', '--no-emoji']);
+  const entries = Object.keys(manifestOf(project).exports).length;
+  expect(report.match(/^(node16 \(from ESM\)|bundler): OK\b.*$/gm)).toHaveLength(2 * entries);
+});
+
+test('runs in Node', async () => {
+  project.add('node');
+  expect((await project.run('main.mjs')).trim()).toBe('written and read');
+  expect(readFileSync(join(project.folder, 'disk.qcow2')).toString('latin1', 0, 4)).toBe('QFI\xfb');
+});
+
+test('is built by vite', async ({ page }) => {
+  project.add('bundler');
+  await project.run('vite/bin/vite.js', ['build', '--logLevel', 'warn', '--target', 'es2022']);
+  const workers = await proveServed(page, join(project.folder, 'dist'));
+  expect(workers[0]).toMatch(/^\/assets\/iothread-worker-[\w-]+\.js$/);
+});
+
+test('is served by vite while somebody develops', async ({ page }) => {
+  project.add('bundler');
+  const config = { server: { headers: HEADERS } };
+  writeFileSync(
+    join(project.folder, 'vite.config.mjs'),
+    `export default ${JSON.stringify(config)};`,
+  );
+  const port = await freePort();
+  const args = ['--port', `${port}`, '--strictPort', '--host', '127.0.0.1', '--logLevel', 'warn'];
+  const server = project.start('vite/bin/vite.js', args);
+  try {
+    const url = `http://127.0.0.1:${port}/`;
+    await expect
+      .poll(() =>
+        fetch(url).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    await proveRoundTrip(page, url);
+  } finally {
+    await page.goto('about:blank');
+    server.kill();
+  }
+});
+
+test('is built by webpack', async ({ page }) => {
+  project.add('bundler');
+  const { default: webpack } = await import('webpack');
+  const compiler = webpack({
+    mode: 'production',
+    context: project.folder,
+    entry: './main.js',
+    output: { path: join(project.folder, 'dist'), filename: 'main.js' },
+    performance: false,
+    optimization: { minimize: false },
+  });
+  const problems = await new Promise<string>((resolve, reject) => {
+    compiler.run((error, stats) => {
+      if (error) reject(error);
+      else resolve(stats!.toString({ all: false, errors: true, warnings: true }));
+    });
+  });
+  await new Promise<void>((resolve) => compiler.close(() => resolve()));
+  expect(problems).toBe('');
+  cpSync(join(project.folder, 'index.html'), join(project.folder, 'dist/index.html'));
+  const workers = await proveServed(page, join(project.folder, 'dist'));
+  expect(workers[0]).toMatch(/^\/\d+\.main\.js$/);
+});
+
+test('is built by esbuild, with the worker copied beside', async ({ page }) => {
+  project.add('worker-url');
+  const { build } = await import('esbuild');
+  const outdir = join(project.folder, 'dist');
+  const { warnings } = await build({
+    absWorkingDir: project.folder,
+    entryPoints: ['main.js'],
+    bundle: true,
+    format: 'esm',
+    outdir,
+  });
+  expect(warnings).toEqual([]);
+  cpSync(join(project.folder, 'index.html'), join(outdir, 'index.html'));
+  cpSync(join(project.package, 'dist/iothread-worker.js'), join(outdir, 'iothread-worker.js'));
+  expect(await proveServed(page, outdir)).toEqual(['/iothread-worker.js']);
+});
+
+test('runs without a bundler, the worker inline', async ({ page }) => {
+  project.add('plain');
+  const workers = await proveServed(page, project.folder, 'inline.html');
+  expect(workers.length).toBe(3);
+  expect(workers.filter((url) => !url.startsWith('blob:'))).toEqual([]);
+});
+
+test('runs with a worker of another origin, or of the page’s making', async ({ page }) => {
+  project.add('plain');
+  const cdn = await serveFolder(join(project.package, 'dist'));
+  try {
+    const query = `?worker=${encodeURIComponent(`${cdn.url}/iothread-worker.js`)}`;
+    const workers = await proveServed(page, project.folder, `other-origin.html${query}`);
+    expect(workers.map((url) => url.replace(/^(blob:).*/, '$1'))).toEqual([
+      '/node_modules/diskplane/dist/iothread-worker.js',
+      'blob:',
+      '/node_modules/diskplane/dist/iothread-worker.js',
+    ]);
+  } finally {
+    await cdn.close();
+  }
+});
+
+test('is as small as the README says', () => {
+  const said = sizesInReadme();
+  const measured = packageSizes();
+  expect(Object.keys(said)).toEqual(measured.map(({ file }) => file));
+  const wrong = measured.filter(
+    ({ file, gzipped }) => Math.abs(said[file]! - gzipped) > 0.05 * gzipped,
+  );
+  expect(wrong, 'npm run build -- --readme puts them right').toEqual([]);
+});

@@ -1,0 +1,52 @@
+// What a page pays for the package, measured on dist/, and the table of it in the README. The table
+// stands between two markers; a test compares it with dist/.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { root, SetupError } from './shell.mjs';
+
+const readme = join(root, 'README.md');
+const marked = /(<!-- sizes: npm run build -- --readme -->\n)[\s\S]*?(<!-- end of sizes -->)/;
+
+const files = {
+  'index.js': 'the API',
+  'chunks/shared.js': 'what the API and the adapter for v86 share',
+  'v86.js': 'the adapter for v86',
+  'iothread-worker.js': 'the worker, with every driver',
+  'inline.js': 'API and worker in one file (`diskplane/inline`)',
+};
+
+/** @returns {{ file: string, bytes: number, gzipped: number }[]} as a page gets them, minified or not */
+export function packageSizes() {
+  return Object.keys(files).map((file) => {
+    const data = readFileSync(join(root, 'dist', file));
+    return { file, bytes: data.length, gzipped: gzipSync(data, { level: 9 }).length };
+  });
+}
+
+/** @returns {Record<string, number>} bytes gzipped, by file, as the README says */
+export function sizesInReadme() {
+  const table = marked.exec(readFileSync(readme, 'utf8'))?.[0] ?? '';
+  const rows = [...table.matchAll(/^\| `([^`]+)`\s*\|[^|]*\|\s*([\d.]+) KB\s*\|$/gm)];
+  return Object.fromEntries(rows.map(([, file, kilobytes]) => [file, Number(kilobytes) * 1000]));
+}
+
+/** Writes the present sizes into the README, as prettier wants it. */
+export function putSizesIntoReadme() {
+  const text = readFileSync(readme, 'utf8');
+  if (!marked.test(text)) throw new SetupError('README.md has no markers for the sizes');
+  const rows = packageSizes().map(({ file, gzipped }) => [
+    `\`${file}\``,
+    files[file],
+    `${(gzipped / 1000).toFixed(1)} KB`,
+  ]);
+  const head = ['file', 'what it is', 'gzipped'];
+  const widths = head.map((title, i) =>
+    Math.max(...[title, ...rows.map((row) => row[i])].map(({ length }) => length)),
+  );
+  const line = (cells) => `| ${cells.map((cell, i) => cell.padEnd(widths[i])).join(' | ')} |\n`;
+  const rule = `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |\n`;
+  const table = `\n${line(head)}${rule}${rows.map(line).join('')}\n`;
+  writeFileSync(readme, text.replace(marked, `$1${table}$2`));
+}
