@@ -143,9 +143,10 @@ test("without a guest the page says how to get one, and boots an image of one's 
   previewURL,
 }) => {
   await page.route('**/guest/**', (route) => route.fulfill({ status: 404 }));
-  await page.goto(previewURL);
+  await page.goto(`${previewURL}/?guest=linux`);
   await page.locator('body[data-state=error]').waitFor();
   await expect(page.getByTestId('problem')).toContainText('npm run guest');
+  await expect(page.getByTestId('way-embedded-guest')).toBeVisible();
 
   // A file is copied into this browser and written in place.
   await page.getByTestId('way-open-image').click();

@@ -1,7 +1,8 @@
-// What there is to boot, in the end: a disk to open and what the emulator starts from. Two sources
-// make one: the Linux guest of this project, and an image of the user's own.
+// What there is to boot, in the end: a disk to open and what the emulator starts from. Three
+// sources make one: the Linux guest of this project, its embedded guest, and an image of the user's own.
 
 import type { BlockdevOptions } from '../iothread/control.ts';
+import type { GuestTalk } from './guest-shell.ts';
 import type { StepName } from './page-state.ts';
 
 /** A kernel that the emulator loads itself; without one, SeaBIOS boots from the disk. */
@@ -17,6 +18,10 @@ export interface BootPlan {
   readonly blockdev: BlockdevOptions;
   readonly memoryBytes: number;
   readonly kernel: KernelFiles | undefined;
+  /** How to talk to the guest on its serial line; undefined where nobody knows it: it has a screen. */
+  readonly talk: GuestTalk | undefined;
+  /** For people: why this boots and not something else. */
+  readonly remark: string | undefined;
   /** Path in OPFS of the file that writes go to. */
   readonly writesTo: string;
   /** Name under which that file is downloaded. */

@@ -5,7 +5,8 @@ import type { ErrorCode } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 
 /** What the page can offer to do about it. */
-export type WayOut = 'retry' | 'reset' | 'open-image' | 'leave-image' | 'bounce' | 'start';
+export type WayOut =
+  'retry' | 'reset' | 'open-image' | 'leave-image' | 'embedded-guest' | 'bounce' | 'start';
 
 export interface Problem {
   readonly title: string;
@@ -45,9 +46,10 @@ const NO_GUEST: Draft = {
   title: 'There is no guest to boot yet',
   words:
     'The Linux guest is made from Debian packages and is not part of the source. Build it where ' +
-    'this page is served, then try again; or open a disk image of your own.',
+    'this page is served, then try again; or boot the embedded guest, which needs nothing; or open ' +
+    'a disk image of your own.',
   command: 'npm run guest',
-  ways: ['retry', 'open-image'],
+  ways: ['retry', 'embedded-guest', 'open-image'],
 };
 
 const BAD_IMAGE: Draft = {

@@ -1,5 +1,6 @@
-// Commands to the Linux guest over its serial line: sync, power off. They are typed only at a prompt,
-// since anywhere else they would be input of whatever runs.
+// Commands to a guest over its serial line: sync, power off. They are typed only at a prompt, since
+// anywhere else they would be input of whatever runs. Guests differ in words, not in manners: each of
+// ours shows the prompt `guest# `.
 
 import type { SerialConsole } from './serial-console.ts';
 
@@ -9,12 +10,29 @@ const SYNC_MS = 30_000;
 const POWER_OFF_MS = 30_000;
 const PROMPT = /(?:^|\n)guest# ?$/;
 
-/** What the guest's init says, on a line of its own. */
-export const GUEST_SAYS: Readonly<Record<'ready' | 'noRoot' | 'off' | 'reboots', RegExp>> = {
+/** What a guest says on lines of its own, and what it wants to hear. */
+export interface GuestTalk {
+  /** For people: "Linux". */
+  readonly name: string;
+  /** It is up and at its prompt; the first group is how often the disk was booted. */
+  readonly ready: RegExp;
+  /** It is up, and cannot use its disk. */
+  readonly noDisk: RegExp;
+  readonly off: RegExp;
+  readonly reboots: RegExp;
+  readonly powerOff: string;
+  /** Command that writes what the guest holds back; undefined: it holds nothing back. */
+  readonly sync: string | undefined;
+}
+
+export const LINUX_TALK: GuestTalk = {
+  name: 'Linux',
   ready: /GUEST-READY [^\n]*boots=(\S+) [^\n]*\n(?:.*\n)*guest# ?$/,
-  noRoot: /GUEST-NOROOT [^\n]*\n/,
+  noDisk: /GUEST-NOROOT [^\n]*\n/,
   off: /GUEST-OFF (?:poweroff|halt)/,
   reboots: /GUEST-OFF reboot/,
+  powerOff: 'poweroff\n',
+  sync: 'sync',
 };
 
 /** Brings the shell to a prompt: it is there, or Ctrl-C ends what runs. Answers whether. */
@@ -29,18 +47,18 @@ export async function bringPrompt(serial: SerialConsole): Promise<boolean> {
 }
 
 /** Has the guest write its memory's share of the disk. Answers false where it is not at a prompt. */
-export async function syncGuest(serial: SerialConsole): Promise<boolean> {
+export async function syncGuest(serial: SerialConsole, talk: GuestTalk): Promise<boolean> {
   if (!serial.atPrompt) return false;
-  await serial.run('sync', AbortSignal.timeout(SYNC_MS));
+  if (talk.sync !== undefined) await serial.run(talk.sync, AbortSignal.timeout(SYNC_MS));
   return true;
 }
 
 /** Asks for a power-off at a prompt; resolves to whether the guest's last word came in time. */
-export function powerOff(serial: SerialConsole): Promise<boolean> {
+export function powerOff(serial: SerialConsole, talk: GuestTalk): Promise<boolean> {
   const from = serial.position;
-  serial.send('poweroff\n');
+  serial.send(talk.powerOff);
   const signal = AbortSignal.timeout(POWER_OFF_MS);
-  return serial.waitFor(GUEST_SAYS.off, { from, signal }).then(
+  return serial.waitFor(talk.off, { from, signal }).then(
     () => true,
     () => false,
   );

@@ -5,6 +5,7 @@ import { BlockError } from '../block/block-error.ts';
 import type { BootPlan, BootSource, KernelFiles, ReportStep } from './boot-plan.ts';
 import { fetchBytes, fetchJson } from './fetch-files.ts';
 import { formatBytes } from './format-units.ts';
+import { LINUX_TALK } from './guest-shell.ts';
 import { OverlayFile } from './overlay-file.ts';
 import type { PageParameters } from './page-parameters.ts';
 
@@ -35,6 +36,17 @@ export class GuestSource implements BootSource {
     this.#overlay = new OverlayFile(`diskplane/${parameters.disk}.qcow2`);
   }
 
+  /** Whether a guest was built where this page is served. Throws BlockError where nobody can tell. */
+  async exists(signal: AbortSignal): Promise<boolean> {
+    try {
+      await fetchJson(`${this.#base}guest.json`, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof BlockError && error.code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
   /** Throws BlockError('ENOENT') where no guest was built. */
   async prepare(report: ReportStep, signal: AbortSignal): Promise<BootPlan> {
     report('files', 'active', 'Looking for the guest');
@@ -57,6 +69,8 @@ export class GuestSource implements BootSource {
       },
       memoryBytes: manifest.memoryMiB * 1024 * 1024,
       kernel,
+      talk: LINUX_TALK,
+      remark: undefined,
       writesTo: this.#overlay.path,
       downloadName: `${this.#parameters.disk}.qcow2`,
       resettable: true,

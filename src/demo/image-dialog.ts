@@ -37,7 +37,7 @@ export class ImageDialog {
     this.#dialog.showModal();
   }
 
-  /** Loads the page with the Linux guest. */
+  /** Loads the page with a guest of ours. */
   async openGuest(): Promise<void> {
     await this.#go(undefined);
   }

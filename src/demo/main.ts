@@ -3,15 +3,18 @@
 
 import { Charts } from './charts.ts';
 import { Controls } from './controls.ts';
+import type { BootSource } from './boot-plan.ts';
+import { DefaultSource } from './default-source.ts';
 import { DiskSampler } from './disk-sampler.ts';
 import { element, setText } from './elements.ts';
+import { EmbeddedSource } from './embedded-guest/embedded-source.ts';
 import { EventLog } from './event-log.ts';
 import type { WayOut } from './explain-error.ts';
 import { GraphView } from './graph-view.ts';
 import { GuestSource } from './guest-source.ts';
 import { ImageDialog } from './image-dialog.ts';
 import { ownImageSource } from './own-image-source.ts';
-import { parsePageParameters } from './page-parameters.ts';
+import { parsePageParameters, withParameter } from './page-parameters.ts';
 import { PageState } from './page-state.ts';
 import { RateHistory } from './rates.ts';
 import { StepsView } from './steps-view.ts';
@@ -41,10 +44,7 @@ const steps = new StepsView(state, (way) => takeWayOut(way));
 
 const workbench = new Workbench({
   state,
-  source:
-    parameters.image === undefined
-      ? new GuestSource(parameters, `${base}guest/`)
-      : ownImageSource(parameters.image),
+  source: chooseSource(),
   ownImage,
   transport: transport.kind,
   firmware: `${base}bios/`,
@@ -78,10 +78,20 @@ const controls = new Controls({
   resettable: !ownImage || !parameters.image.startsWith('opfs:'),
 });
 
+function chooseSource(): BootSource {
+  if (parameters.image !== undefined) return ownImageSource(parameters.image);
+  const linux = new GuestSource(parameters, `${base}guest/`);
+  const embedded = new EmbeddedSource(parameters.disk);
+  if (parameters.guest === 'auto') return new DefaultSource(linux, embedded);
+  return parameters.guest === 'linux' ? linux : embedded;
+}
+
 function takeWayOut(way: WayOut): void {
   if (way === 'open-image') imageDialog.open();
   else if (way === 'leave-image') void imageDialog.openGuest();
-  else if (way === 'reset') void controls.reset();
+  else if (way === 'embedded-guest') {
+    location.search = withParameter(location.search, 'guest', 'embedded');
+  } else if (way === 'reset') void controls.reset();
   else void controls.start();
 }
 

@@ -6,6 +6,7 @@ import { parsePageParameters, withParameter } from './page-parameters.ts';
 describe('parsePageParameters', () => {
   it('has a default for everything', () => {
     expect(parsePageParameters('')).toEqual({
+      guest: 'auto',
       transport: 'auto',
       delayMs: 0,
       disk: 'guest-overlay',
@@ -17,8 +18,10 @@ describe('parsePageParameters', () => {
   });
 
   it('takes what it knows', () => {
-    const search = '?transport=bounce&delay=20&disk=other&autostart=0&cmdline=a%20%20b';
+    const search =
+      '?guest=embedded&transport=bounce&delay=20&disk=other&autostart=0&cmdline=a%20%20b';
     expect(parsePageParameters(search)).toMatchObject({
+      guest: 'embedded',
       transport: 'bounce',
       delayMs: 20,
       disk: 'other',
@@ -29,6 +32,7 @@ describe('parsePageParameters', () => {
   });
 
   it.each([
+    ['guest=windows', 'guest'],
     ['transport=pigeon', 'transport'],
     ['delay=-1', 'delay'],
     ['delay=99999', 'delay'],

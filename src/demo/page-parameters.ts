@@ -1,9 +1,14 @@
 // What the page's URL may say. Wrong values are named, not guessed at.
 
+/** `'auto'` is Linux where it was built, and the embedded guest elsewhere. */
+export type GuestChoice = 'auto' | 'linux' | 'embedded';
+
 /** How requests reach the IOThread; `'auto'` takes the best that the page may use. */
 export type TransportChoice = 'auto' | 'zero-copy' | 'bounce';
 
 export interface PageParameters {
+  /** `?guest=linux|embedded` */
+  readonly guest: GuestChoice;
   /** `?transport=zero-copy|bounce` */
   readonly transport: TransportChoice;
   /** `?delay=20`: the image server answers that much later, milliseconds. */
@@ -14,7 +19,7 @@ export interface PageParameters {
   readonly autostart: boolean;
   /** `?cmdline=…`: more words for the guest's kernel. */
   readonly cmdline: string;
-  /** `?image=https://…` or `?image=opfs:PATH`: an image to boot in place of the Linux guest. */
+  /** `?image=https://…` or `?image=opfs:PATH`: an image to boot in place of a guest of ours. */
   readonly image: string | undefined;
   /** In plain words, one for each value that was not understood. */
   readonly complaints: readonly string[];
@@ -32,6 +37,10 @@ export function parsePageParameters(search: string): PageParameters {
     transport === 'auto' || transport === 'zero-copy' || transport === 'bounce';
   if (!knownTransport) complaints.push(`?transport=${transport}: zero-copy or bounce is meant`);
 
+  const guest = query.get('guest') ?? 'auto';
+  const knownGuest = guest === 'auto' || guest === 'linux' || guest === 'embedded';
+  if (!knownGuest) complaints.push(`?guest=${guest}: linux or embedded is meant`);
+
   const delay = query.get('delay') ?? '0';
   const delayMs = /^\d{1,5}$/.test(delay) ? Number(delay) : NaN;
   const knownDelay = delayMs <= MAX_DELAY_MS;
@@ -46,6 +55,7 @@ export function parsePageParameters(search: string): PageParameters {
   if (!knownImage) complaints.push(`?image=${image}: https://… or opfs:PATH is meant`);
 
   return {
+    guest: knownGuest ? guest : 'auto',
     transport: knownTransport ? transport : 'auto',
     delayMs: knownDelay ? delayMs : 0,
     disk: knownDisk ? disk : DEFAULT_DISK,

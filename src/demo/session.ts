@@ -44,7 +44,7 @@ export class Session {
         memoryBytes: plan.memoryBytes,
         kernel: plan.kernel,
         firmware,
-        screen: plan.kernel === undefined ? options.screen : null,
+        screen: plan.talk === undefined ? options.screen : null,
         onSerial: options.onSerial,
         signal,
       });

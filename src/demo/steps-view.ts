@@ -11,7 +11,8 @@ const LABELS: Readonly<Record<WayOut, string>> = {
   reset: 'Reset the disk…',
   bounce: 'Use bounce copies',
   'open-image': 'Open an image…',
-  'leave-image': 'Back to the Linux guest',
+  'leave-image': 'Back to the guest',
+  'embedded-guest': 'Boot the embedded guest',
 };
 
 const SIGNS: Readonly<Record<Step['state'], string>> = {

@@ -8,7 +8,8 @@ import { eventWords } from './event-words.ts';
 import { explainError } from './explain-error.ts';
 import type { Problem } from './explain-error.ts';
 import { formatBytes } from './format-units.ts';
-import { bringPrompt, GUEST_SAYS, powerOff, syncGuest } from './guest-shell.ts';
+import { bringPrompt, powerOff, syncGuest } from './guest-shell.ts';
+import type { GuestTalk } from './guest-shell.ts';
 import { pause } from './page-clock.ts';
 import type { PageState } from './page-state.ts';
 import { chooseSaveTarget } from './save-file.ts';
@@ -75,7 +76,7 @@ export class Workbench {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    const { state, log, source, ownImage } = this.#options;
+    const { state, log } = this.#options;
     this.#options.onProblem(undefined);
     state.resetSteps(WAITING);
     state.set('loading', 'Getting ready');
@@ -93,13 +94,15 @@ export class Workbench {
       this.#session = session;
       this.#lastPlan = session.plan;
       const { transport } = session.machine.attachment;
-      log('info', `Booting ${source.title} by ${transportName(transport)}`);
+      const { title, remark, talk } = session.plan;
+      if (remark !== undefined) log('info', remark);
+      log('info', `Booting ${title} by ${transportName(transport)}`);
       this.#options.onSession(session);
       state.step('guest', 'active', 'Booting');
-      state.set('booting', `Booting ${source.title}`);
+      state.set('booting', `Booting ${title}`);
       await session.machine.run();
-      if (ownImage) this.#running('The machine runs');
-      else this.#follow(session);
+      if (talk === undefined) this.#running('The machine runs');
+      else this.#follow(session, talk);
     } catch (error) {
       if (signal.aborted) return;
       await this.#drop();
@@ -114,13 +117,15 @@ export class Workbench {
   async shutDown(): Promise<boolean> {
     const session = this.#session;
     if (session === undefined || this.#options.state.busy !== undefined) return true;
-    const { state, log, ownImage } = this.#options;
+    const { state, log } = this.#options;
     const { serial } = session.machine;
-    if (ownImage || state.phase !== 'running' || !(await bringPrompt(serial))) return false;
+    const { talk } = session.plan;
+    if (talk === undefined || state.phase !== 'running' || !(await bringPrompt(serial)))
+      return false;
     state.setBusy('The guest shuts down');
     log('info', 'Asked the guest to power off');
     try {
-      const off = await powerOff(serial);
+      const off = await powerOff(serial, talk);
       if (off) await this.#afterPowerOff(session, 'The guest has shut down');
       else log('warning', 'The guest did not power off in time');
       return off;
@@ -194,8 +199,9 @@ export class Workbench {
   }
 
   async #saveRunning(session: Session, write: WriteChunk, options: ExportOptions): Promise<void> {
-    const { log, ownImage } = this.#options;
-    if (ownImage || !(await syncGuest(session.machine.serial))) {
+    const { log } = this.#options;
+    const { talk } = session.plan;
+    if (talk === undefined || !(await syncGuest(session.machine.serial, talk))) {
       log('warning', 'What the guest has not synced yet is not in the file');
     }
     await session.machine.pause();
@@ -212,27 +218,27 @@ export class Workbench {
     this.#session?.abandon();
   }
 
-  /** Watches the Linux guest: ready, powered off by itself, rebooting. */
-  #follow(session: Session, from = 0): void {
+  /** Watches a guest that talks: ready, powered off by itself, rebooting. */
+  #follow(session: Session, talk: GuestTalk, from = 0): void {
     const { serial } = session.machine;
     const { log } = this.#options;
-    void serial.waitFor(GUEST_SAYS.ready, { from }).then((match) => {
+    void serial.waitFor(talk.ready, { from }).then((match) => {
       if (this.#session !== session) return;
       const boots = match[1] === 'read-only' ? '' : `, boot number ${match[1]} of this disk`;
-      this.#running(`Linux is up${boots}`);
+      this.#running(`${talk.name} is up${boots}`);
     });
-    void serial.waitFor(GUEST_SAYS.noRoot, { from }).then(() => {
+    void serial.waitFor(talk.noDisk, { from }).then(() => {
       if (this.#session !== session) return;
-      this.#running('Linux is up, but could not mount its disk');
-      log('error', 'Linux could not mount its disk. A reset starts from the image again.');
+      this.#running(`${talk.name} is up, but cannot use its disk`);
+      log('error', `${talk.name} cannot use its disk. A reset starts from the image again.`);
     });
-    void serial.waitFor(GUEST_SAYS.reboots, { from }).then(() => {
+    void serial.waitFor(talk.reboots, { from }).then(() => {
       if (this.#session !== session) return;
       log('info', 'The guest reboots');
       this.#options.state.set('booting', 'The guest reboots');
-      this.#follow(session, serial.position);
+      this.#follow(session, talk, serial.position);
     });
-    void serial.waitFor(GUEST_SAYS.off, { from }).then(async () => {
+    void serial.waitFor(talk.off, { from }).then(async () => {
       // A shutdown by button follows the same words.
       if (this.#options.state.busy !== undefined || this.#session !== session) return;
       await this.#afterPowerOff(session, 'The guest has powered itself off');
