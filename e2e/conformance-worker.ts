@@ -59,6 +59,18 @@ const subjects: Record<
     const again = { driver: 'qcow2', file };
     return { create: { driver: 'qcow2', size: SIZE, file }, first: again, again };
   },
+  idb: () => {
+    const file = { driver: 'idb', database: `conformance-${images++}` };
+    return {
+      first: { driver: 'raw', file: { ...file, create: true, size: SIZE } },
+      again: { driver: 'raw', file },
+    };
+  },
+  'qcow2 in IndexedDB': () => {
+    const file = { driver: 'idb', database: `conformance-${images++}.qcow2` };
+    const again = { driver: 'qcow2', file };
+    return { create: { driver: 'qcow2', size: SIZE, file }, first: again, again };
+  },
   'qcow2 in OPFS with small clusters over HTTP': ({ zeroes }) => {
     const file = { driver: 'opfs', path: `conformance/${images++}.qcow2` };
     const backing = { driver: 'raw', file: { driver: 'http', url: zeroes } };
@@ -102,20 +114,21 @@ async function runWritable(question: ConformanceQuestion): Promise<ConformanceAn
   return { ...answer, answeredSync, promises };
 }
 
-async function runHttp(question: ConformanceQuestion): Promise<ConformanceAnswer> {
+async function runReadOnly(question: ConformanceQuestion): Promise<ConformanceAnswer> {
   const graph = new Graph(context);
-  const node = await openGraph(graph, {
-    driver: 'raw',
-    file: { driver: 'http', url: question.image, 'cache-size': '512K' },
-  });
   const expected = new Uint8Array(await (await fetch(question.image)).arrayBuffer());
+  const file =
+    question.subject === 'blob'
+      ? { driver: 'blob', blob: new File([expected], 'a.img'), 'cache-size': '512K' }
+      : { driver: 'http', url: question.image, 'cache-size': '512K' };
+  const node = await openGraph(graph, { driver: 'raw', file });
   const failed: string[] = [];
   await checkReadOnly(node, expected, SEED).catch((error: unknown) => failed.push(String(error)));
   const [stats] = graph.queryBlockstats();
   await graph.closeAll();
   const { answeredSync = 0, promises = 0 } = stats ?? {};
   return {
-    passed: failed.length === 0 ? ['http'] : [],
+    passed: failed.length === 0 ? [question.subject] : [],
     skipped: [],
     failed,
     answeredSync,
@@ -125,7 +138,8 @@ async function runHttp(question: ConformanceQuestion): Promise<ConformanceAnswer
 
 self.onmessage = ({ data }: MessageEvent<ConformanceQuestion>): void => {
   // The loop sleeps in `waitAsync` for as long as this is under way.
-  const work = data.subject === 'http' ? runHttp(data) : runWritable(data);
+  const readOnly = data.subject === 'http' || data.subject === 'blob';
+  const work = readOnly ? runReadOnly(data) : runWritable(data);
   void context
     .track(work)
     .catch((error: unknown) => ({ passed: [], skipped: [], failed: [String(error)] }))

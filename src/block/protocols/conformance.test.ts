@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startImageServer } from '../../../e2e/server/image-server.ts';
 import type { ImageServer } from '../../../e2e/server/image-server.ts';
 import { conformanceCases, runConformance } from '../../testing/conformance.ts';
+import { IdbDouble } from '../../testing/idb-double.ts';
 import { OpfsDouble } from '../../testing/opfs-double.ts';
 import { Prng } from '../../testing/prng.ts';
 import { checkReadOnly } from '../../testing/read-only-conformance.ts';
@@ -15,17 +16,20 @@ import type { BlockNode } from '../block-node.ts';
 import { Graph } from '../graph.ts';
 import { openGraph } from '../open.ts';
 import { registerDriver } from '../registry.ts';
+import { idbDriver } from './idb.ts';
 import { opfsDriver } from './opfs.ts';
 
 const SIZE = 2 ** 20 + 512;
 const SEED = 20_261_122;
 const folder = mkdtempSync(join(tmpdir(), 'diskplane-conformance-'));
 const opfs = new OpfsDouble();
+const idb = new IdbDouble();
 let server: ImageServer;
 
 beforeAll(async () => {
   registerDriver('file', () => import('./file.ts'));
   registerDriver('opfs', () => Promise.resolve({ driver: opfsDriver(opfs) }));
+  registerDriver('idb', () => Promise.resolve({ driver: idbDriver(idb) }));
   server = await startImageServer();
 });
 afterAll(async () => {
@@ -39,6 +43,13 @@ let images = 0;
 const media: Record<string, () => Record<string, unknown>> = {
   file: () => ({ driver: 'file', filename: join(folder, `${images++}.img`) }),
   opfs: () => ({ driver: 'opfs', path: `disks/${images++}.img` }),
+  idb: () => ({ driver: 'idb', database: `disk-${images++}` }),
+  'idb with large records': () => ({
+    driver: 'idb',
+    database: `disk-${images++}`,
+    'record-size': '1M',
+    'cache-size': '4M',
+  }),
 };
 
 describe.each(Object.keys(media))('conformance: raw on %s', (name) => {
@@ -54,6 +65,7 @@ describe.each(Object.keys(media))('conformance: raw on %s', (name) => {
     expect(await runConformance(test, { node, seed: SEED, reopen })).toBe(true);
     await graph.blockdevDel('top');
     expect(opfs.openHandles).toBe(0);
+    expect(idb.openConnections).toBe(0);
   });
 });
 

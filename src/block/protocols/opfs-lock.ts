@@ -9,12 +9,17 @@ import type { OpfsLocks } from './opfs-environment.ts';
 /** How long another tab may take to let go, nanoseconds: a reload closes the old page slowly. */
 const WAIT_NS = 1_000_000_000;
 
+/** What a lock can be on, as messages call it. */
+export type LockedThing = 'opfs path' | 'idb database';
+
 export interface OpfsLockRequest {
   readonly locks: OpfsLocks;
   readonly aioContext: AioContext;
   readonly nodeName: string;
   /** Normalised. */
   readonly path: string;
+  /** What `path` names; default 'opfs path'. */
+  readonly what?: LockedThing | undefined;
   readonly shared: boolean;
   readonly signal: AbortSignal | undefined;
 }
@@ -24,7 +29,7 @@ export interface OpfsLockRequest {
  * someone else holds it for longer than a second, ECANCELED when `signal` aborts.
  */
 export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void> {
-  const { aioContext, signal, path, nodeName: node } = request;
+  const { aioContext, signal, path, nodeName: node, what = 'opfs path' } = request;
   const giveUp = new AbortController();
   const stop = (): void => giveUp.abort();
   const timer = aioContext.newTimer(stop);
@@ -42,14 +47,16 @@ export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void
         granted();
         return held;
       };
-      request.locks.request(`diskplane:opfs:${path}`, options, hold).catch(refused);
+      request.locks
+        .request(`diskplane:${what.split(' ')[0]}:${path}`, options, hold)
+        .catch(refused);
     });
     return release;
   } catch (cause) {
     release();
-    if (signal?.aborted === true) throw canceled(path, node, signal);
-    if (giveUp.signal.aborted) throw busy(path, node, cause);
-    throw new BlockError('EACCES', `${node}: the browser refuses a lock for opfs path '${path}'`, {
+    if (signal?.aborted === true) throw canceled(path, node, signal, what);
+    if (giveUp.signal.aborted) throw busy(path, node, cause, what);
+    throw new BlockError('EACCES', `${node}: the browser refuses a lock for ${what} '${path}'`, {
       node,
       cause,
     });
@@ -60,17 +67,27 @@ export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void
 }
 
 /** EBUSY, in words that say who and what to do. */
-export function busy(path: string, node: string, cause: unknown): BlockError {
+export function busy(
+  path: string,
+  node: string,
+  cause: unknown,
+  what: LockedThing = 'opfs path',
+): BlockError {
   return new BlockError(
     'EBUSY',
-    `${node}: opfs path '${path}' is in use: another tab, window or disk holds it. ` +
+    `${node}: ${what} '${path}' is in use: another tab, window or disk holds it. ` +
       'Close that one, or open this one read-only where both are readers',
     { node, cause },
   );
 }
 
-export function canceled(path: string, node: string, signal: AbortSignal): BlockError {
-  return new BlockError('ECANCELED', `${node}: opening opfs path '${path}' was canceled`, {
+export function canceled(
+  path: string,
+  node: string,
+  signal: AbortSignal,
+  what: LockedThing = 'opfs path',
+): BlockError {
+  return new BlockError('ECANCELED', `${node}: opening ${what} '${path}' was canceled`, {
     node,
     cause: signal.reason,
   });
