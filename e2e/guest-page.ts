@@ -1,0 +1,113 @@
+// What end-to-end tests do with the Linux guest on the workbench page, and with its disk afterwards.
+
+import type { Download, Page } from '@playwright/test';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { WorkbenchHooks } from '../src/demo/test-hooks.ts';
+import { expect, test } from './fixtures.ts';
+
+/** The page's global object. */
+export interface Hooked {
+  diskplane: WorkbenchHooks;
+}
+
+/** Waits for the guest's prompt; answers how often this disk was booted. */
+export async function booted(page: Page): Promise<number> {
+  await page
+    .locator('body[data-state=running], body[data-state=error]')
+    .waitFor({ timeout: 150_000 });
+  expect(await page.locator('body').getAttribute('data-state')).toBe('running');
+  const text = await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.serialText);
+  return Number(/GUEST-READY root=\/dev\/vda boots=(\d+)/.exec(text)?.[1]);
+}
+
+/** Runs a command in the guest's shell; answers what it printed. */
+export function guestRun(page: Page, command: string): Promise<string> {
+  return page.evaluate(async (command) => {
+    const { machine } = (globalThis as unknown as Hooked).diskplane;
+    const serial = machine!.serial;
+    const from = serial.text.length;
+    await serial.run(command, AbortSignal.timeout(120_000));
+    // Without the echo of the command and the next prompt.
+    return serial.text.slice(from).split('\n').slice(1, -1).join('\n');
+  }, command);
+}
+
+function run(tool: string, ...args: string[]): string {
+  return execFileSync(tool, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** The tools that judge a disk: where one is missing, the test fails under CI and is skipped else. */
+export function needTools(): void {
+  const missing = ['qemu-img', 'e2fsck', 'debugfs'].filter((tool) => {
+    try {
+      execFileSync('sh', ['-c', `PATH=$PATH:/sbin:/usr/sbin command -v ${tool}`], {
+        stdio: 'ignore',
+      });
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  if (missing.length > 0 && process.env['CI']) throw new Error(`missing: ${missing.join(', ')}`);
+  test.skip(missing.length > 0, `missing: ${missing.join(', ')}`);
+}
+
+/** Presses "Download overlay" and calls `use` with the file, in a folder that goes afterwards. */
+export async function withOverlay(
+  page: Page,
+  use: (overlay: string, folder: string) => void,
+): Promise<void> {
+  await page.evaluate(() => Reflect.deleteProperty(globalThis, 'showSaveFilePicker'));
+  const [download]: [Download, void] = await Promise.all([
+    page.waitForEvent('download', { timeout: 60_000 }),
+    page.getByTestId('download').click({ timeout: 10_000 }),
+  ]);
+  const folder = mkdtempSync(join(tmpdir(), 'diskplane-e2e-'));
+  try {
+    const overlay = join(folder, 'overlay.qcow2');
+    await download.saveAs(overlay);
+    use(overlay, folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** What the real `qemu-img check` counts. */
+export function qemuCheck(overlay: string): { corruptions: number; leaks: number; errors: number } {
+  let json: string;
+  try {
+    json = run('qemu-img', 'check', '--output=json', overlay);
+  } catch (error) {
+    // It exits with 2 or 3 when it finds something, and says what all the same.
+    json = (error as { stdout: string }).stdout;
+  }
+  const report = JSON.parse(json) as Record<string, number>;
+  return {
+    corruptions: report['corruptions'] ?? 0,
+    leaks: report['leaks'] ?? 0,
+    errors: report['check-errors'] ?? -1,
+  };
+}
+
+/** qemu-img, e2fsck and debugfs on the overlay: clean, and the files of /data are in it. */
+export function judgeFiles(work: string, overlay: string, base: string, sums: string): void {
+  process.env['PATH'] += ':/sbin:/usr/sbin';
+  expect(qemuCheck(overlay)).toEqual({ corruptions: 0, leaks: 0, errors: 0 });
+
+  // The overlay does not name its backing file; QEMU is told.
+  copyFileSync(base, join(work, 'base.img'));
+  run('qemu-img', 'rebase', '-u', '-b', join(work, 'base.img'), '-F', 'raw', overlay);
+  const flat = join(work, 'flat.img');
+  run('qemu-img', 'convert', '-O', 'raw', overlay, flat);
+  run('e2fsck', '-fn', flat); // Throws when it exits with anything but 0: clean.
+  for (const line of sums.split('\n')) {
+    const [md5, name] = line.trim().split(/\s+/);
+    const out = join(work, 'file');
+    run('debugfs', '-R', `dump /data/${name} ${out}`, flat);
+    expect(createHash('md5').update(readFileSync(out)).digest('hex'), name).toBe(md5);
+  }
+}
