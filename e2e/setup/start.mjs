@@ -1,5 +1,5 @@
-// `npm start`: the workbench page on this machine, from a bare checkout. Without the guest (no Debian
-// packages to be had, say) the page still works with disks of one's own.
+// `npm start`: the workbench page on this machine, from a bare checkout. Without the Linux guest (no Debian
+// packages to be had, say) the page boots its embedded guest, and disks of one's own.
 
 import { ensureDependencies } from './dependencies.mjs';
 import { ensureGuest } from './ensure-guest.mjs';
@@ -17,7 +17,7 @@ await runMain(async () => {
       await ensureGuest();
     } catch (error) {
       if (!(error instanceof SetupError)) throw error;
-      say(`guest: NOT THERE, so the page has none to boot: ${error.message}`);
+      say(`guest: NOT THERE, so the page boots its embedded one: ${error.message}`);
     }
   });
   const port = await freePort(USUAL_PORT);
