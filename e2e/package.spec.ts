@@ -86,6 +86,34 @@ test('pleases publint and attw', async () => {
   expect(report.match(/^(node16 \(from ESM\)|bundler): OK\b.*$/gm)).toHaveLength(2 * entries);
 });
 
+test('has types, and the README an example that they allow', async () => {
+  const readme = readFileSync(join(project.package, 'README.md'), 'utf8');
+  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
+  expect(example).toContain('attachVirtioBlk');
+  project.depend('v86');
+  const others = `import * as inline from 'diskplane/inline';
+import 'diskplane/worker';
+await using again = await inline.openDisk('memory:1M', { workerUrl: '/worker.js' });
+// @ts-expect-error: a disk is named by a string or by options
+await inline.openDisk(1);
+again.close satisfies () => Promise<void>;
+`;
+  writeFileSync(join(project.folder, 'main.ts'), example + others);
+  writeFileSync(join(project.folder, 'package.json'), '{ "type": "module" }');
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    module: 'nodenext',
+    target: 'es2022',
+    lib: ['es2024', 'esnext.disposable', 'dom'],
+    types: [],
+    skipDefaultLibCheck: true,
+  };
+  const config = JSON.stringify({ compilerOptions, files: ['main.ts'] });
+  writeFileSync(join(project.folder, 'tsconfig.json'), config);
+  expect(await project.run('typescript/bin/tsc', ['-p', '.'])).toBe('');
+});
+
 test('runs in Node', async () => {
   project.add('node');
   expect((await project.run('main.mjs')).trim()).toBe('written and read');

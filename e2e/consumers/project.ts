@@ -47,11 +47,13 @@ export class ConsumerProject {
     const manifest = JSON.parse(readFileSync(join(this.package, 'package.json'), 'utf8')) as {
       dependencies: Record<string, string>;
     };
-    for (const name of Object.keys(manifest.dependencies)) {
-      cpSync(join(root, 'node_modules', name), join(this.folder, 'node_modules', name), {
-        recursive: true,
-      });
-    }
+    for (const name of Object.keys(manifest.dependencies)) this.depend(name);
+  }
+
+  /** Installs another package, one that this checkout has. */
+  depend(name: string): void {
+    const [from, to] = [root, this.folder].map((folder) => join(folder, 'node_modules', name));
+    cpSync(from!, to!, { recursive: true });
   }
 
   /** Adds the files of `e2e/consumers/<name>`. */
@@ -62,7 +64,10 @@ export class ConsumerProject {
   /** Runs a script of this checkout, or of the project (a bare name), in Node; answers its output. */
   async run(script: string, args: readonly string[] = []): Promise<string> {
     const path = script.includes('/') ? join(root, 'node_modules', script) : script;
-    const { stdout } = await runFile(process.execPath, [path, ...args], { cwd: this.folder });
+    const running = runFile(process.execPath, [path, ...args], { cwd: this.folder });
+    const { stdout } = await running.catch((error: Error & { stdout: string; stderr: string }) => {
+      throw new Error(`${script}: ${error.message}\n${error.stdout}${error.stderr}`);
+    });
     return stdout;
   }
 

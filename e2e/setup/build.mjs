@@ -89,6 +89,7 @@ async function buildWorker(name, entry) {
 
 /**
  * One ES module that needs no other file: the entry, what it imports, and the worker as text.
+ * Minified, as the worker is.
  * @param {string} name of the output
  * @param {string} entry source
  * @param {string} worker name of the worker's output
@@ -102,7 +103,7 @@ async function buildInline(name, entry, worker) {
     build: {
       ...output,
       lib: { entry, formats: ['es'], fileName: () => name },
-      rolldownOptions: { output: { codeSplitting: false } },
+      rolldownOptions: { output: { codeSplitting: false, minify: true } },
     },
   });
 }
