@@ -1,5 +1,5 @@
-// `npm start`: the workbench page on this machine, from a bare checkout. Without the Linux guest (no Debian
-// packages to be had, say) the page boots its embedded guest, and disks of one's own.
+// `npm start`: the workbench page on this machine, from a bare checkout. Without the Linux guest (no
+// Debian packages to be had, say) the page boots its embedded guest, and disks of one's own.
 
 import { ensureDependencies } from './dependencies.mjs';
 import { ensureGuest } from './ensure-guest.mjs';
