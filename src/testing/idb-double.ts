@@ -58,6 +58,15 @@ export class IdbDouble implements IdbEnvironment {
     }
   }
 
+  /** Another page wants to delete the databases. */
+  versionChange(): void {
+    for (const database of this.databases.values()) {
+      for (const connection of [...database.connections]) {
+        connection.onversionchange?.(new Event('versionchange'));
+      }
+    }
+  }
+
   fail(kind: string): Error | undefined {
     const at = this.failures.findIndex((failure) => failure.kind === kind);
     return at === -1 ? undefined : domError(this.failures.splice(at, 1)[0]!.name);

@@ -146,6 +146,14 @@ export class IdbWriter {
       ret = await this.#inTurn(() => this.#commit(BATCH_RECORDS, 'relaxed'));
     }
     this.#writingBack = false;
+    this.#goOn();
+  }
+
+  /** Those who began to wait when a transaction had just failed get one of their own. */
+  #goOn(): void {
+    // With nothing dirty they wait for a `release`, which says so itself.
+    const canStore = this.#pending === 0 && this.#parts.cache.dirty.size > 0;
+    if (canStore && this.#waiting.length > 0) this.#bottomHalf.schedule();
   }
 
   /** Runs `work`, which answers later and never rejects, after those before it. */
@@ -153,6 +161,7 @@ export class IdbWriter {
     this.#pending += 1;
     this.#tail = this.#tail.then(work).then((ret) => {
       this.#pending -= 1;
+      this.#goOn();
       return ret;
     });
     return this.#tail;
