@@ -37,6 +37,11 @@ function open(page: Page, entry: string, options: object, create?: object): Prom
 }
 
 const create = { ...QCOW2, size: '64M' };
+/** Where disks are kept. */
+const STORAGES = [
+  ['OPFS', FILE],
+  ['IndexedDB', { driver: 'idb', database: 'test.qcow2' }],
+] as const;
 
 function write(page: Page, offset: number, value: number): Promise<void> {
   return page.evaluate(
@@ -59,40 +64,66 @@ function read(page: Page, offset: number): Promise<number> {
   }, offset);
 }
 
-test('what was flushed is there after the browser was killed', async ({ profile, sourceURL }) => {
-  const entry = sourceURL('src/index.ts');
-  let page = await (await profile.launch()).newPage();
-  await page.goto('blank.html');
-  expect(await open(page, entry, QCOW2, create)).toBe('');
-  await write(page, 12_345, 7);
-  await profile.kill();
-  page = await (await profile.launch()).newPage();
-  await page.goto('blank.html');
-  expect(await open(page, entry, QCOW2)).toBe('');
-  expect(await read(page, 12_345)).toBe(7);
-  const check = await page.evaluate(() => (globalThis as unknown as Kept).disk.check());
-  expect(check).toMatchObject({ corruptions: 0, checkErrors: 0 });
-});
+for (const [where, file] of STORAGES) {
+  const image = { driver: 'qcow2', file };
 
-test('a second tab hears that the disk is in use, and gets it afterwards', async ({
-  context,
-  page,
-  sourceURL,
-}) => {
-  const entry = sourceURL('src/index.ts');
+  test(`what was flushed is there after the browser was killed: ${where}`, async ({
+    profile,
+    sourceURL,
+  }) => {
+    const entry = sourceURL('src/index.ts');
+    let page = await (await profile.launch()).newPage();
+    await page.goto('blank.html');
+    expect(await open(page, entry, image, { ...image, size: '64M' })).toBe('');
+    await write(page, 12_345, 7);
+    await profile.kill();
+    page = await (await profile.launch()).newPage();
+    await page.goto('blank.html');
+    expect(await open(page, entry, image)).toBe('');
+    expect(await read(page, 12_345)).toBe(7);
+    const check = await page.evaluate(() => (globalThis as unknown as Kept).disk.check());
+    expect(check).toMatchObject({ corruptions: 0, checkErrors: 0 });
+  });
+
+  test(`a second tab hears that the disk is in use, and gets it afterwards: ${where}`, async ({
+    context,
+    page,
+    sourceURL,
+  }) => {
+    const entry = sourceURL('src/index.ts');
+    await page.goto('blank.html');
+    expect(await open(page, entry, image, { ...image, size: '64M' })).toBe('');
+    await write(page, 0, 1);
+    const other = await context.newPage();
+    await other.goto('blank.html');
+    const refusal = await open(other, entry, image);
+    expect(refusal).toContain('EBUSY');
+    expect(refusal).toMatch(/another (tab|page|window)/);
+    expect(await read(page, 0)).toBe(1);
+    await write(page, 0, 2);
+    await page.evaluate(() => (globalThis as unknown as Kept).disk.close());
+    expect(await open(other, entry, image)).toBe('');
+    expect(await read(other, 0)).toBe(2);
+  });
+}
+
+test('a file that a person chose is read through an overlay', async ({ page, sourceURL }) => {
   await page.goto('blank.html');
-  expect(await open(page, entry, QCOW2, create)).toBe('');
-  await write(page, 0, 1);
-  const other = await context.newPage();
-  await other.goto('blank.html');
-  const refusal = await open(other, entry, QCOW2);
-  expect(refusal).toContain('EBUSY');
-  expect(refusal).toMatch(/another (tab|page|window)/);
-  expect(await read(page, 0)).toBe(1);
-  await write(page, 0, 2);
-  await page.evaluate(() => (globalThis as unknown as Kept).disk.close());
-  expect(await open(other, entry, QCOW2)).toBe('');
-  expect(await read(other, 0)).toBe(2);
+  const answer = await page.evaluate(async (entry) => {
+    const { openDisk, createDisk } = (await import(entry)) as typeof Diskplane;
+    const blob = new File([new Uint8Array(1_024_000).fill(5)], 'chosen.img');
+    const file = { driver: 'idb', database: 'overlay.qcow2' };
+    await createDisk({ driver: 'qcow2', file, size: blob.size });
+    const backing = { driver: 'raw', file: { driver: 'blob', blob } };
+    const disk = await openDisk({ driver: 'qcow2', file, backing });
+    await disk.write(500_000, new Uint8Array(512).fill(6));
+    await disk.flush();
+    const back = new Uint8Array(1024);
+    await disk.read(499_744, back);
+    await disk.close();
+    return [back[0], back[256], back[767], back[768]];
+  }, sourceURL('src/index.ts'));
+  expect(answer).toEqual([5, 6, 6, 5]);
 });
 
 test('a page that goes away lets go of its disk', async ({ page, sourceURL }) => {
