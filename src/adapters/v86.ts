@@ -14,6 +14,8 @@ import type { V86Emulator, V86Machine } from './v86-machine.ts';
 import { whyUnshared } from './v86-shared-memory.ts';
 import { ZeroCopyPath } from './v86-zero-copy.ts';
 
+export { hdaBuffer, V86HdaBuffer } from './v86-hda.ts';
+export type { HdaBufferOptions } from './v86-hda.ts';
 export { sharedMemoryV86 } from './v86-shared-memory.ts';
 export type {
   SharedMemoryOptions,
