@@ -59,6 +59,17 @@ export function modelChain(
 
   const error = follow(config.desc, config.size, head, false);
   if (error !== vq.VQ_OK) return error;
+  return modelRequest(ram, head, readable, writable, total);
+}
+
+/** The request whose `total` bytes have these addresses, whichever ring they came from. */
+export function modelRequest(
+  ram: Uint8Array,
+  head: number,
+  readable: readonly number[],
+  writable: readonly number[],
+  total: number,
+): ModelRequest | number {
   if (total >= 2 ** 32) return vq.VQ_LOOP;
   if (readable.length < 16 || writable.length === 0) return vq.VQ_BAD_HEADER;
   const header = new DataView(Uint8Array.from(readable.slice(0, 16), (at) => ram[at]!).buffer);
