@@ -11,16 +11,19 @@ import { expect, test } from './fixtures.ts';
 import { freePort } from './setup/free-port.mjs';
 import { packageSizes, sizesInReadme } from './setup/package-sizes.mjs';
 
-const scratch: string = mkdtempSync(join(tmpdir(), 'diskplane-packed-'));
+let scratch: string | undefined;
 let packed: Packed;
 let project: ConsumerProject;
 
 test.beforeAll(async () => {
   const built = join(import.meta.dirname, '../dist/inline.js');
   if (!existsSync(built)) throw new Error('there is no package in dist/: npm run build');
+  scratch = mkdtempSync(join(tmpdir(), 'diskplane-packed-'));
   packed = await pack(scratch);
 });
-test.afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+test.afterAll(() => {
+  if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+});
 
 test.beforeEach(async () => {
   project = new ConsumerProject();
