@@ -26,7 +26,14 @@ export class VirtioPciRig {
     readOnly = false,
     serial = 'disk',
     sectors = 4096,
-  }: { numQueues?: number; readOnly?: boolean; serial?: string; sectors?: number } = {}) {
+    packed = false,
+  }: {
+    numQueues?: number;
+    readOnly?: boolean;
+    serial?: string;
+    sectors?: number;
+    packed?: boolean;
+  } = {}) {
     this.channel = new DeviceChannel(
       new SharedArrayBuffer(DeviceChannel.bytes(numQueues)),
       numQueues,
@@ -35,7 +42,7 @@ export class VirtioPciRig {
     this.channel.takeConfigCall();
     this.pci = new VirtioPci({
       channel: this.channel,
-      config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly }),
+      config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly, packed }),
       queueSize: 128,
       ramBytes: RAM,
       serial,

@@ -16,6 +16,7 @@ import {
   VIRTIO_BLK_F_WRITE_ZEROES,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
 } from './spec.ts';
 
@@ -47,6 +48,8 @@ export interface VirtioBlkConfigOptions {
   readonly physicalBlockSize?: number;
   /** Bytes that a discard should be a multiple of. Default: `physicalBlockSize`. */
   readonly discardGranularity?: number;
+  /** Offers packed virtqueues as well: where every data path behind the channel takes them. */
+  readonly packed?: boolean;
 }
 
 export class VirtioBlkConfig {
@@ -60,7 +63,7 @@ export class VirtioBlkConfig {
     const physical = options.physicalBlockSize ?? 4096;
     const granularity = options.discardGranularity ?? physical;
     this.#channel = channel;
-    this.features = offeredFeatures(readOnly, channel.numQueues);
+    this.features = offeredFeatures(readOnly, channel.numQueues, options.packed === true);
     const view = this.#view;
     view.setUint32(SEG_MAX, Math.max(queueSize - 2, 1), true);
     view.setUint32(BLK_SIZE, SECTOR_SIZE, true);
@@ -110,7 +113,7 @@ export class VirtioBlkConfig {
   }
 }
 
-function offeredFeatures(readOnly: boolean, numQueues: number): bigint {
+function offeredFeatures(readOnly: boolean, numQueues: number, packed: boolean): bigint {
   const bits = [
     VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_BLK_SIZE,
@@ -123,6 +126,7 @@ function offeredFeatures(readOnly: boolean, numQueues: number): bigint {
   ];
   if (readOnly) bits.push(VIRTIO_BLK_F_RO);
   else bits.push(VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES);
+  if (packed) bits.push(VIRTIO_F_RING_PACKED);
   if (numQueues > 1) bits.push(VIRTIO_BLK_F_MQ);
   return bits.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 }

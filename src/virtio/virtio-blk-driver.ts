@@ -5,12 +5,14 @@
 import type { DeviceChannel } from './device-channel.ts';
 import { BOUNCE_PAGE, BouncePool } from './bounce-pool.ts';
 import { DriverQueue } from './driver-queue.ts';
+import { PackedDriverQueue, type GuestQueue } from './packed-driver-queue.ts';
 import {
   VIRTIO_BLK_F_DISCARD,
   VIRTIO_BLK_F_FLUSH,
   VIRTIO_BLK_F_WRITE_ZEROES,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
 } from './spec.ts';
 
@@ -46,12 +48,14 @@ export interface DriverOptions {
   readonly channel: DeviceChannel;
   /** Rings the device's doorbell. */
   readonly ring: () => void;
+  /** Uses a packed ring. Default: a split one. */
+  readonly packed?: boolean;
 }
 
 export class VirtioBlkDriver {
   readonly memory: Uint8Array;
   readonly channel: DeviceChannel;
-  readonly queue: DriverQueue;
+  readonly queue: GuestQueue;
   readonly #pool: BouncePool;
   readonly #ring: () => void;
   readonly #pairs: Uint32Array = new Uint32Array(2 * MAX_PAGES);
@@ -77,13 +81,10 @@ export class VirtioBlkDriver {
     this.memory = options.memory;
     this.channel = options.channel;
     this.#ring = options.ring;
-    this.queue = new DriverQueue({
-      memory: options.memory,
-      offset: layout.ring,
-      size: layout.queueSize,
-      maxSegments: MAX_PAGES,
-      eventIdx: true,
-    });
+    const packed = options.packed === true;
+    const where = { memory: options.memory, offset: layout.ring, size: layout.queueSize };
+    const queueOptions = { ...where, maxSegments: MAX_PAGES, eventIdx: true };
+    this.queue = packed ? new PackedDriverQueue(queueOptions) : new DriverQueue(queueOptions);
     this.#pool = new BouncePool(layout.pool, layout.poolPages);
     this.#bytes = new Uint32Array(layout.queueSize);
     this.#pages = new Int32Array(layout.queueSize * MAX_PAGES);
@@ -96,7 +97,8 @@ export class VirtioBlkDriver {
     };
     const { size, desc, avail, used } = this.queue.config;
     this.channel.setQueue(0, { size, desc, avail, used, lastAvail: 0, usedIdx: 0 });
-    this.channel.start(FEATURES, true);
+    const ringFeature = packed ? 1n << BigInt(VIRTIO_F_RING_PACKED) : 0n;
+    this.channel.start(FEATURES | ringFeature, true);
     this.#ring();
   }
 

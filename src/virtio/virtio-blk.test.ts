@@ -7,6 +7,7 @@ import { BlockNode } from '../block/block-node.ts';
 import { ControllableState } from '../testing/controllable.ts';
 import { testContext } from '../testing/test-context.ts';
 import { DeviceChannel } from './device-channel.ts';
+import { PackedQueue } from './packed-queue.ts';
 import { SplitQueue } from './split-queue.ts';
 import {
   VIRTIO_BLK_S_IOERR,
@@ -27,7 +28,7 @@ const LAYOUT = VirtioBlkDriver.layout(64, 32);
 const DISK = 1 << 20;
 
 /** A device on a disk that answers as the test says, and a driver in front of it. */
-function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held' } = {}) {
+function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boolean } = {}) {
   const context = testContext();
   const state = new ControllableState(DISK, { mode: options.mode ?? 'sync' });
   const node = new BlockNode({
@@ -51,7 +52,10 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held' } = {}) {
     channel,
     doorbell,
     ram,
-    newQueue: (_index, config) => new SplitQueue({ region: ram, config }),
+    newQueue: (_index, config) =>
+      config.packed === true
+        ? new PackedQueue({ region: ram, config })
+        : new SplitQueue({ region: ram, config }),
     serial: 'serial-number-of-more-than-twenty',
     onError: (operation, ret, offset) => events.push(`${operation} ${ret} ${offset}`),
     onBroken: (reason) => events.push(`broken: ${reason}`),
@@ -63,7 +67,13 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held' } = {}) {
     context.notify();
   };
   const connect = (): VirtioBlkDriver =>
-    new VirtioBlkDriver({ memory: ram, layout: LAYOUT, channel, ring });
+    new VirtioBlkDriver({
+      memory: ram,
+      layout: LAYOUT,
+      channel,
+      ring,
+      packed: options.packed === true,
+    });
   const results: number[] = [];
   // The loop asks for kicks before it sleeps; here it never sleeps, so it is told every time.
   const go = async (driver: VirtioBlkDriver): Promise<void> => {
@@ -237,6 +247,26 @@ describe('a virtio-blk device', () => {
     expect(queue.counters.pendings).toBe(0);
     expect(context.tracked).toBe(tracked);
     expect(device.region.viewsMade).toBe(views);
+  });
+
+  it('serves a packed ring where the driver takes one, with one interrupt a batch', async () => {
+    const { connect, go, settle, state, device } = rig({ packed: true });
+    const driver = connect();
+    expect(driver.queue.config.packed).toBe(true);
+    const data = new Uint8Array(200 * 1024).map((_, i) => i * 11);
+    for (let round = 0; round < 20; round++) {
+      submit(driver, VIRTIO_BLK_T_OUT, 4096, data);
+      for (let i = 0; i < 20; i++) submit(driver, VIRTIO_BLK_T_IN, i * 4096, 4096);
+      expect(await settle(driver)).toEqual(new Array<number>(21).fill(VIRTIO_BLK_S_OK));
+    }
+    expect(same(state.bytes.subarray(4096, 4096 + data.length), data)).toBe(true);
+    const { requests, interrupts } = device.queues[0]!.counters;
+    expect([requests, interrupts]).toEqual([420, 20]);
+    const slot = submit(driver, VIRTIO_BLK_T_IN, 4096, data.length);
+    await go(driver);
+    const back = new Uint8Array(data.length);
+    driver.reap(() => driver.get(slot, 0, back));
+    expect(same(back, data)).toBe(true);
   });
 
   it('completes out of order what takes time, in pooled requests', async () => {

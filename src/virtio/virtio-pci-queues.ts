@@ -82,14 +82,14 @@ export class VirtioPciQueues {
 
   /**
    * Enables the selected queue. False when its rings do not lie in guest memory as they have to;
-   * it then stays disabled. A queue that does not exist is ignored.
+   * it then stays disabled. A queue that does not exist is ignored. `packed`: RING_PACKED was taken.
    */
-  enable(): boolean {
+  enable(packed: boolean): boolean {
     const queue = this.#queues[this.selected];
     if (queue === undefined || queue.enabled) return true;
     const [, descHigh, , availHigh, , usedHigh] = queue.addresses;
     const high = descHigh! | availHigh! | usedHigh!;
-    queue.enabled = high === 0 && isInside(queue, this.#ramBytes);
+    queue.enabled = high === 0 && isInside(queue, this.#ramBytes, packed);
     return queue.enabled;
   }
 
@@ -101,8 +101,14 @@ export class VirtioPciQueues {
     return { size: enabled ? size : 0, ...at };
   }
 
-  /** `guest` reads the rings of a running device; EBUSY while a request is not completed. */
-  save(guest?: { guestWord(address: number): number }): SavedQueue[] {
+  /**
+   * `guest` reads the rings of a running device; EBUSY while a request is not completed. ENOTSUP for
+   * packed rings of a running device: nothing in guest memory says where they are.
+   */
+  save(packed: boolean, guest?: { guestWord(address: number): number }): SavedQueue[] {
+    if (packed && guest !== undefined) {
+      throw new BlockError('ENOTSUP', 'the state of a device with packed rings cannot be saved');
+    }
     return this.#queues.map(({ size, enabled, addresses }, q) => {
       let index = 0;
       if (enabled && guest !== undefined) {
@@ -116,7 +122,7 @@ export class VirtioPciQueues {
   }
 
   /** Throws EINVAL when `saved` does not fit this device. */
-  check(saved: readonly SavedQueue[]): void {
+  check(saved: readonly SavedQueue[], packed: boolean): void {
     if (saved.length !== this.#queues.length) {
       throw new BlockError(
         'EINVAL',
@@ -129,7 +135,7 @@ export class VirtioPciQueues {
         addresses.length === WORDS &&
         index >= 0 &&
         index <= 0xffff &&
-        (!enabled || isInside({ size, addresses }, this.#ramBytes));
+        (!enabled || isInside({ size, addresses }, this.#ramBytes, packed));
       if (!fits) throw new BlockError('EINVAL', `the saved queue ${q} does not fit this device`);
     });
   }
@@ -147,10 +153,11 @@ export class VirtioPciQueues {
 function isInside(
   queue: { readonly size: number; readonly addresses: readonly number[] },
   ramBytes: number,
+  packed: boolean,
 ): boolean {
   const [desc, , avail, , used] = queue.addresses;
   const rings = { size: queue.size, desc: desc!, avail: avail!, used: used! };
-  return checkConfig({ ...rings, eventIdx: true, indirect: true }, ramBytes) === VQ_OK;
+  return checkConfig({ ...rings, eventIdx: true, indirect: true, packed }, ramBytes) === VQ_OK;
 }
 
 function zeroes(): number[] {

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { RAM, VirtioPciRig as Rig } from '../testing/virtio-pci-rig.ts';
 import { DEVICE_GONE } from './device-channel.ts';
-import { VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_F_VERSION_1 } from './spec.ts';
+import { VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH } from './spec.ts';
+import { VIRTIO_F_RING_PACKED, VIRTIO_F_VERSION_1 } from './spec.ts';
 import { virtioBlkPciSpace } from './virtio-pci-space.ts';
 import { VQ_BAD_INDEX } from './virtqueue.ts';
 
@@ -44,6 +45,27 @@ describe('virtio-pci registers', () => {
     rig.pci.write(NOTIFY, 2, 0);
     rig.pci.write(NOTIFY, 2, 1); // no such queue
     expect(rig.kicks).toEqual([0, 0]);
+  });
+
+  it('offers packed rings where asked to, and takes them anywhere in guest memory', () => {
+    expect([rig.pci.write(0x00, 4, 1), rig.pci.read(0x04, 4)]).toEqual([undefined, 1]);
+    const packed = new Rig({ packed: true });
+    packed.pci.write(0x00, 4, 1);
+    expect(packed.pci.read(0x04, 4)).toBe(5);
+    packed.start(VIRTIO_F_RING_PACKED);
+    expect(packed.status).toBe(15);
+    expect(packed.channel.features >> 32n).toBe(5n);
+    expect(() => packed.pci.save()).toThrow('packed');
+    // Event suppression is a word, at a multiple of 4, which an avail ring need not be.
+    const misaligned = new Rig({ packed: true });
+    misaligned.status = 3;
+    misaligned.features(VIRTIO_F_VERSION_1, VIRTIO_F_RING_PACKED);
+    misaligned.status = 11;
+    misaligned.pci.write(0x20, 4, 0x1000);
+    misaligned.pci.write(0x28, 4, 0x2002);
+    misaligned.pci.write(0x30, 4, 0x3000);
+    misaligned.pci.write(0x1c, 2, 1);
+    expect([misaligned.pci.read(0x1c, 2), misaligned.pci.needsReset]).toEqual([0, true]);
   });
 
   it('ignores kicks before DRIVER_OK and register writes to an enabled queue', () => {

@@ -10,6 +10,7 @@ import {
   VIRTIO_CONFIG_S_DRIVER_OK,
   VIRTIO_CONFIG_S_FEATURES_OK,
   VIRTIO_CONFIG_S_NEEDS_RESET,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
 } from './spec.ts';
 import type { VirtioBlkConfig } from './virtio-blk-config.ts';
@@ -116,7 +117,7 @@ export class VirtioPci implements CommonRegisters {
 
   /**
    * The registers as plain data, for the emulator's saved state. The emulator is stopped; EBUSY
-   * while the driver has requests that are not completed.
+   * while the driver has requests that are not completed, ENOTSUP while it uses packed rings.
    */
   save(): VirtioPciState {
     return {
@@ -129,7 +130,7 @@ export class VirtioPci implements CommonRegisters {
       isr: this.#isr,
       writeback: this.#config.writeback,
       queueSelect: this.#queues.selected,
-      queues: this.#queues.save(this.running ? this.#hooks : undefined),
+      queues: this.#queues.save(this.#isPacked(), this.running ? this.#hooks : undefined),
     };
   }
 
@@ -139,7 +140,8 @@ export class VirtioPci implements CommonRegisters {
    */
   restore(state: VirtioPciState): void {
     checkDisk(state, this.#options.serial, this.#channel.capacity);
-    this.#queues.check(state.queues);
+    const packed = (state.features[1] & (1 << (VIRTIO_F_RING_PACKED - 32))) !== 0;
+    this.#queues.check(state.queues, packed);
     this.#reset();
     [this.#features.deviceSelect, this.#features.driverSelect] = state.featureSelect;
     this.#features.restore(state.features);
@@ -156,6 +158,10 @@ export class VirtioPci implements CommonRegisters {
   reset(): void {
     this.resets += 1;
     this.#reset();
+  }
+
+  #isPacked(): boolean {
+    return this.#features.has(VIRTIO_F_RING_PACKED);
   }
 
   #readIsr(): number {
@@ -230,7 +236,7 @@ export class VirtioPci implements CommonRegisters {
         this.#queues.size = value & 0xffff;
         break;
       case common.QUEUE_ENABLE:
-        if ((value & 1) === 0 || this.#queues.enable()) break;
+        if ((value & 1) === 0 || this.#queues.enable(this.#isPacked())) break;
         this.#fail(`queue ${this.#queues.selected} lies outside guest memory or is misaligned`);
         break;
       default:
