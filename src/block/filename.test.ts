@@ -10,6 +10,7 @@ describe('resolveFilename', () => {
     ['opfs:vm/top.qcow2', 'base.img', 'opfs:vm/base.img'],
     ['opfs:vm/top.qcow2', '../../base.img', 'opfs:../base.img'],
     ['opfs:top.qcow2', './base.img', 'opfs:base.img'],
+    ['idb:top.qcow2', 'base.img', 'idb:base.img'],
     ['/images/top.qcow2', 'base.img', '/images/base.img'],
     ['/images/top.qcow2', '/other/base.img', '/other/base.img'],
     ['top.qcow2', 'base.img', 'base.img'],
@@ -26,7 +27,7 @@ describe('resolveFilename', () => {
 
 describe('filenameOf', () => {
   it('is what parseFilename takes, json: where there is no shorter name', () => {
-    for (const name of ['https://a.org/x.img', 'opfs:d/x.img']) {
+    for (const name of ['https://a.org/x.img', 'opfs:d/x.img', 'idb:d']) {
       const { driver, ...rest } = parseFilename(name);
       expect(filenameOf(String(driver), rest)).toBe(name);
     }

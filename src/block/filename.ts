@@ -19,6 +19,8 @@ export function parseFilename(name: string): OptionTree {
       return { driver: 'http', url: name };
     case 'opfs':
       return { driver: 'opfs', path: name.slice('opfs:'.length) };
+    case 'idb':
+      return { driver: 'idb', database: name.slice('idb:'.length) };
     case 'null-co':
       return { driver: 'null-co' };
     case 'memory': {
@@ -36,21 +38,25 @@ export function parseFilename(name: string): OptionTree {
 
 /** The name that opens a protocol node again; `json:` where its options have no shorter one. */
 export function filenameOf(driver: string, options: OptionTree): string {
-  const { url, path, filename } = options;
-  const rest = Object.keys(options).filter((key) => !['url', 'path', 'filename'].includes(key));
+  const { url, path, filename, database } = options;
+  const names = ['url', 'path', 'filename', 'database'];
+  const rest = Object.keys(options).filter((key) => !names.includes(key));
   // `create` and `size` say how to make a file, not which.
-  const plain = rest.every((key) => key === 'create' || (key === 'size' && driver === 'opfs'));
+  const sized = driver === 'opfs' || driver === 'idb';
+  const plain = rest.every((key) => key === 'create' || (key === 'size' && sized));
   if (plain && driver === 'http' && typeof url === 'string') return normalUrl(url);
   if (plain && driver === 'opfs' && typeof path === 'string') return `opfs:${normalPath(path)}`;
+  if (plain && driver === 'idb' && typeof database === 'string') return `idb:${database}`;
   if (plain && driver === 'file' && typeof filename === 'string') return filename;
   return `json:${JSON.stringify({ driver, ...options })}`;
 }
 
 /** The place a protocol's options name: its URL or path; undefined where it has none. */
 export function placeOf(options: OptionTree): string | undefined {
-  const { driver, url, path, filename } = options;
+  const { driver, url, path, filename, database } = options;
   if (driver === 'http' && typeof url === 'string') return normalUrl(url);
   if (driver === 'opfs' && typeof path === 'string') return normalPath(path);
+  if (driver === 'idb' && typeof database === 'string') return database;
   if (driver === 'file' && typeof filename === 'string') return normalPath(filename);
   return undefined;
 }
@@ -70,7 +76,7 @@ export function resolveFilename(base: string, name: string): string {
   }
   if (protocolOf(base)?.startsWith('http') === true) return new URL(relative, base).href;
   const slash = base.lastIndexOf('/');
-  const colon = base.startsWith('opfs:') ? 'opfs:'.length : 0;
+  const colon = /^(opfs|idb):/.exec(base)?.[0].length ?? 0;
   const directory = slash < colon ? base.slice(0, colon) : base.slice(0, slash + 1);
   return directory.slice(0, colon) + normalPath(directory.slice(colon) + relative);
 }

@@ -45,7 +45,7 @@ export async function openOpfsHandle(request: OpfsOpenRequest): Promise<SyncHand
     throw new BlockError(
       'ENOTSUP',
       `${node}: opfs path '${path}' needs createSyncAccessHandle, which browsers have in ` +
-        'dedicated workers only: open the disk on an IOThread',
+        'dedicated workers only: open the disk on an IOThread. The idb driver does without it',
       { node },
     );
   }
