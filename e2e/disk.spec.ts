@@ -206,3 +206,41 @@ test('errors of the network reach the reader, never zeros', async ({ page, image
   const events = await page.evaluate(() => (globalThis as unknown as Kept).events);
   expect(events).toContain('BLOCK_IO_ERROR');
 });
+
+test('storage that is full is ENOSPC, and what was flushed stays whole', async ({
+  page,
+  sourceURL,
+}) => {
+  const entry = sourceURL('src/index.ts');
+  await page.goto('blank.html');
+  expect(await open(page, entry, QCOW2, create)).toBe('');
+  await write(page, 0, 4);
+  const session = await page.context().newCDPSession(page);
+  const origin = new URL(page.url()).origin;
+  await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 8 * 1024 * 1024 });
+  const failure = await page.evaluate(async () => {
+    const { disk } = globalThis as unknown as Kept;
+    const chunk = new Uint8Array(1024 * 1024).fill(5);
+    for (let at = 1024 * 1024; at < disk.length; at += chunk.length) {
+      try {
+        await disk.write(at, chunk);
+      } catch (error) {
+        return { at, code: (error as Diskplane.BlockError).code };
+      }
+    }
+    return undefined;
+  });
+  expect(failure?.code).toBe('ENOSPC');
+  expect(await read(page, 0)).toBe(4);
+  const events = await page.evaluate(() => (globalThis as unknown as Kept).events);
+  expect(events).toContain('BLOCK_IO_ERROR');
+  await session.send('Storage.overrideQuotaForOrigin', { origin });
+  // With room again it goes on, and the image is sound.
+  await write(page, 2 * 1024 * 1024, 6);
+  expect(await read(page, 2 * 1024 * 1024)).toBe(6);
+  await page.evaluate(() => (globalThis as unknown as Kept).disk.close());
+  expect(await open(page, entry, QCOW2)).toBe('');
+  expect(await read(page, 0)).toBe(4);
+  const check = await page.evaluate(() => (globalThis as unknown as Kept).disk.check());
+  expect(check).toMatchObject({ corruptions: 0, checkErrors: 0 });
+});
