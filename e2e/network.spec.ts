@@ -1,0 +1,85 @@
+// A guest whose image comes over a network that fails: it gets I/O errors or recovers, never zeros or
+// other bytes, and the page says what happened. The embedded guest verifies a pattern in the image.
+
+import type { Page } from '@playwright/test';
+import type * as DiskImage from '../src/demo/embedded-guest/disk-image.ts';
+import { expect, test } from './fixtures.ts';
+import type { Hooked } from './guest-page.ts';
+import type { Fault } from './server/fault.ts';
+
+const SECTORS = 2000;
+
+/** The embedded guest's disk with a pattern in place; `.asm` sources load through the dev server. */
+async function patternedImage(page: Page, module: string): Promise<Uint8Array> {
+  const url = await page.evaluate(
+    async ({ module, sectors }) => {
+      const disk = (await import(module)) as typeof DiskImage;
+      const image = disk.embeddedDiskImage();
+      const state = new DataView(image.buffer, disk.STATE_LBA * disk.SECTOR_BYTES);
+      state.setUint16(10, 1, true);
+      state.setUint16(12, sectors, true);
+      for (let i = 0; i < sectors; i++) {
+        const lba = disk.PATTERN_LBA + i;
+        image.set(disk.patternSector(1, lba), lba * disk.SECTOR_BYTES);
+      }
+      const reader = new FileReader();
+      reader.readAsDataURL(new Blob([image]));
+      await new Promise((resolve) => (reader.onload = resolve));
+      return reader.result as string;
+    },
+    { module, sectors: SECTORS },
+  );
+  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
+}
+
+/** Types a command; answers what the guest says to it. */
+function type(page: Page, keys: string): Promise<string> {
+  return page.evaluate(async (keys) => {
+    const { serial } = (globalThis as unknown as Hooked).diskplane.machine!;
+    const from = serial.position;
+    serial.send(keys);
+    const signal = AbortSignal.timeout(90_000);
+    return (await serial.waitFor(/[^]*\nguest# $/, { from, signal }))[0];
+  }, keys);
+}
+
+const OK = `VERIFY-OK sectors=${SECTORS}\n`;
+const cases: readonly [name: string, fault: Fault, now: string, afterwards: string][] = [
+  ['errors 500', { kind: 'status', status: 500 }, 'IO-ERROR', OK],
+  [
+    'one error 503 and Retry-After',
+    { kind: 'status', status: 503, retryAfter: 1, times: 1 },
+    OK,
+    OK,
+  ],
+  ['bodies cut short, twice', { kind: 'truncate', times: 2 }, OK, OK],
+  ['connections reset, twice', { kind: 'reset', times: 2 }, OK, OK],
+  ['another image under the same name', { kind: 'change-etag' }, 'IO-ERROR', 'IO-ERROR'],
+  ['a server that ignores Range', { kind: 'ignore-range' }, 'IO-ERROR', OK],
+  ['compressed answers', { kind: 'gzip' }, 'IO-ERROR', OK],
+];
+
+for (const [name, fault, now, afterwards] of cases) {
+  test(`the guest's image over a bad network: ${name}`, async ({
+    page,
+    images,
+    previewURL,
+    sourceURL,
+  }) => {
+    await page.goto('blank.html');
+    const image = await patternedImage(page, sourceURL('src/demo/embedded-guest/disk-image.ts'));
+    images.setFile('/net.img', { bytes: image });
+    await page.goto(`${previewURL}/?image=${images.url}/net.img`);
+    await page.waitForFunction(
+      () => (globalThis as unknown as Hooked).diskplane.serialText.endsWith('\nguest# '),
+      undefined,
+      { timeout: 60_000 },
+    );
+    images.setFault('/net.img', fault);
+    expect(await type(page, 'v')).toContain(now);
+    if (now !== OK)
+      await expect(page.getByTestId('log')).toContainText(/read|changed|network|error/i);
+    images.setFault('/net.img', undefined);
+    expect(await type(page, 'v')).toContain(afterwards);
+  });
+}
