@@ -9,22 +9,7 @@ import type { IOThreadOptions } from './iothread/iothread.ts';
 import { createDiskOn } from './create-disk.ts';
 import type { CreateDiskOptions } from './create-disk.ts';
 
-export { Disk } from './disk.ts';
-export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
-export { BlockError } from './block/block-error.ts';
-export type { ErrorCode } from './base/ret.ts';
-export type { CheckResult } from './block/block-driver.ts';
-export { IOThread } from './iothread/iothread.ts';
-export type { IOThreadOptions } from './iothread/iothread.ts';
-export type { CreateDiskOptions } from './create-disk.ts';
-export type { WorkerSource } from './host/host.ts';
-export type {
-  BackingPolicy,
-  BlockNodeInfo,
-  BlockNodeStats,
-  BlockdevOptions,
-  IOThreadEvent,
-} from './iothread/control.ts';
+export * from './api.ts';
 
 const host = new BrowserHost(
   (name) => new Worker(new URL('./iothread/worker.ts', import.meta.url), { type: 'module', name }),

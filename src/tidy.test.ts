@@ -28,6 +28,7 @@ const TOP: Record<string, string> = {
   'disk.ts': 'disk',
   'disk-requests.ts': 'disk',
   'create-disk.ts': 'disk',
+  'api.ts': 'disk',
   'index.ts': 'disk',
   'node.ts': 'disk',
 };

@@ -1,0 +1,19 @@
+// What every entry exports besides its own `openDisk`, `createDisk` and `startIOThread`: the classes
+// and types that those answer and take, the same on every host.
+
+export { Disk } from './disk.ts';
+export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
+export { BlockError } from './block/block-error.ts';
+export type { ErrorCode } from './base/ret.ts';
+export type { CheckResult } from './block/block-driver.ts';
+export { IOThread } from './iothread/iothread.ts';
+export type { IOThreadOptions } from './iothread/iothread.ts';
+export type { CreateDiskOptions } from './create-disk.ts';
+export type { WorkerSource } from './host/host.ts';
+export type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  IOThreadEvent,
+} from './iothread/control.ts';
