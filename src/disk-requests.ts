@@ -1,4 +1,4 @@
-// Promises over a VirtioBlkDriver: splits what is long, queues what finds no slot, widens what is
+// Promises over a RequestDriver: splits what is long, queues what finds no slot, widens what is
 // not whole sectors, and turns status bytes into BlockErrors.
 
 import { BlockError } from './block/block-error.ts';
@@ -15,8 +15,8 @@ import {
   VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
   VIRTIO_BLK_T_WRITE_ZEROES,
 } from './virtio/spec.ts';
-import { MAX_REQUEST_BYTES } from './virtio/virtio-blk-driver.ts';
-import type { VirtioBlkDriver } from './virtio/virtio-blk-driver.ts';
+import { MAX_REQUEST_BYTES } from './virtio/request-driver.ts';
+import type { RequestDriver } from './virtio/request-driver.ts';
 import { VQ_ERRORS } from './virtio/virtqueue.ts';
 
 /** One request of at most MAX_REQUEST_BYTES, whole sectors. */
@@ -41,7 +41,7 @@ const NAMES = new Map<number, string>([
 ]);
 
 export class DiskRequests {
-  readonly #driver: VirtioBlkDriver;
+  readonly #driver: RequestDriver;
   readonly #device: DeviceHandle;
   readonly #node: string;
   readonly #inSlot: (Piece | undefined)[] = [];
@@ -52,7 +52,7 @@ export class DiskRequests {
   #exclusive: Promise<void> = Promise.resolve();
   #kickScheduled = false;
 
-  constructor(driver: VirtioBlkDriver, device: DeviceHandle, node: string) {
+  constructor(driver: RequestDriver, device: DeviceHandle, node: string) {
     this.#driver = driver;
     this.#device = device;
     this.#node = node;
@@ -207,7 +207,7 @@ export class DiskRequests {
   #lost(): Error | undefined {
     if (this.#device.failed !== undefined) return this.#device.failed;
     const reason = this.#device.channel.broken;
-    if (reason === 0 && !this.#driver.queue.broken) return undefined;
+    if (reason === 0 && !this.#driver.broken) return undefined;
     const message = `the device of '${this.#node}' needs reset: ${VQ_ERRORS[reason] ?? 'bad ring'}`;
     return new BlockError('EIO', message, { node: this.#node });
   }
@@ -241,7 +241,7 @@ export class DiskRequests {
     this.#driver.reap(this.#onDone);
     if (this.#driver.inFlight === 0) return;
     this.#device.armCall();
-    if (this.#driver.queue.enableInterrupts()) this.#driver.reap(this.#onDone);
+    if (this.#driver.enableCalls()) this.#driver.reap(this.#onDone);
     if (this.#waiting.length > 0) this.#pump();
   }
 

@@ -5,7 +5,7 @@
 import type { DeviceHandle } from '../iothread/device-handle.ts';
 import { DEVICE_GONE, DeviceChannel } from '../virtio/device-channel.ts';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../virtio/spec.ts';
-import type { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
+import type { RequestDriver } from '../virtio/request-driver.ts';
 import { VQ_OK } from '../virtio/virtqueue.ts';
 import type { Virtqueue, VirtqueueConfig } from '../virtio/virtqueue.ts';
 import { BounceQueue } from './bounce-queue.ts';
@@ -22,7 +22,7 @@ interface Counts extends Record<string, number> {
 export interface BouncePathOptions {
   readonly guest: GuestMemory;
   /** Submits to `device` through memory of our own. */
-  readonly driver: VirtioBlkDriver;
+  readonly driver: RequestDriver;
   readonly device: DeviceHandle;
   readonly numQueues: number;
   /** Makes the reader of the guest's queue `q`. */
@@ -33,7 +33,7 @@ export class BouncePath implements DataPath {
   readonly transport = 'bounce' as const;
   readonly channel: DeviceChannel;
   readonly #options: BouncePathOptions;
-  readonly #driver: VirtioBlkDriver;
+  readonly #driver: RequestDriver;
   readonly #device: DeviceHandle;
   #queues: (BounceQueue | undefined)[] = [];
   #generation = 0;
@@ -149,7 +149,7 @@ export class BouncePath implements DataPath {
   /** Passes on what the device says of itself: a new size, or that it is no more. */
   #mirror(): void {
     const { channel } = this.#device;
-    const failed = this.#device.failed !== undefined || this.#driver.queue.broken;
+    const failed = this.#device.failed !== undefined || this.#driver.broken;
     if (!channel.takeConfigCall() && !failed) return;
     if (channel.capacity !== this.channel.capacity) this.channel.setCapacity(channel.capacity);
     if ((failed || channel.broken !== 0) && this.channel.broken === 0) {

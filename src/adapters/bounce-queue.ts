@@ -14,8 +14,8 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
   SECTOR_SIZE,
 } from '../virtio/spec.ts';
-import type { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
-import { MAX_REQUEST_BYTES } from '../virtio/virtio-blk-driver.ts';
+import { MAX_REQUEST_BYTES } from '../virtio/request-driver.ts';
+import type { RequestDriver } from '../virtio/request-driver.ts';
 import {
   MAX_BATCH,
   REQUEST_WORDS,
@@ -72,7 +72,7 @@ export class BounceQueue {
   stalls = 0;
   readonly #queue: Virtqueue;
   readonly #guest: GuestMemory;
-  readonly #driver: VirtioBlkDriver;
+  readonly #driver: RequestDriver;
   /** Notes which request has a slot, and where the slot's piece starts in it. */
   readonly #onSlot: (slot: number, request: BounceRequest, at: number) => void;
   readonly #pool: BounceRequest[] = [];
@@ -85,7 +85,7 @@ export class BounceQueue {
   constructor(
     queue: Virtqueue,
     guest: GuestMemory,
-    driver: VirtioBlkDriver,
+    driver: RequestDriver,
     onSlot: (slot: number, request: BounceRequest, at: number) => void,
   ) {
     this.#queue = queue;

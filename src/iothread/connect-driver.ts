@@ -3,6 +3,7 @@
 
 import type { IOThread } from './iothread.ts';
 import type { DeviceHandle } from './device-handle.ts';
+import type { RequestDriver } from '../virtio/request-driver.ts';
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
 import { QUEUE_SCRATCH_BYTES } from '../virtio/wasm-queue.ts';
 
@@ -24,7 +25,7 @@ export interface ConnectOptions {
 export async function connectDriver(
   thread: IOThread,
   options: ConnectOptions,
-): Promise<{ driver: VirtioBlkDriver; device: DeviceHandle }> {
+): Promise<{ driver: RequestDriver; device: DeviceHandle }> {
   const layout = VirtioBlkDriver.layout(options.queueSize, options.poolPages);
   const pages = Math.ceil((layout.ramBytes + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });

@@ -6,6 +6,8 @@ import type { DeviceChannel } from './device-channel.ts';
 import { BOUNCE_PAGE, BouncePool } from './bounce-pool.ts';
 import { DriverQueue } from './driver-queue.ts';
 import { PackedDriverQueue, type GuestQueue } from './packed-driver-queue.ts';
+import { MAX_REQUEST_BYTES } from './request-driver.ts';
+import type { RequestDriver } from './request-driver.ts';
 import {
   VIRTIO_BLK_F_DISCARD,
   VIRTIO_BLK_F_FLUSH,
@@ -26,8 +28,6 @@ const FEATURES = [
   VIRTIO_F_VERSION_1,
 ].reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
 
-/** Largest request, bytes. Callers split what is longer. */
-export const MAX_REQUEST_BYTES: number = 1024 * 1024;
 const MAX_PAGES = MAX_REQUEST_BYTES / BOUNCE_PAGE;
 
 /** How a memory of our own is laid out, bytes from its start. */
@@ -52,7 +52,7 @@ export interface DriverOptions {
   readonly packed?: boolean;
 }
 
-export class VirtioBlkDriver {
+export class VirtioBlkDriver implements RequestDriver {
   readonly memory: Uint8Array;
   readonly channel: DeviceChannel;
   readonly queue: GuestQueue;
@@ -102,12 +102,13 @@ export class VirtioBlkDriver {
     this.#ring();
   }
 
-  /** Requests submitted and not yet reaped. */
   get inFlight(): number {
     return this.queue.inFlight;
   }
+  get broken(): boolean {
+    return this.queue.broken;
+  }
 
-  /** Reserves a request of `bytes` bytes of data, at most MAX_REQUEST_BYTES; -1 when full. */
   reserve(bytes: number): number {
     const pages = Math.ceil(bytes / BOUNCE_PAGE);
     if (this.#free === 0 || pages > this.#pool.available) return -1;
@@ -118,12 +119,10 @@ export class VirtioBlkDriver {
     return slot;
   }
 
-  /** Bytes reserved for `slot`. */
   bytesOf(slot: number): number {
     return this.#bytes[slot]!;
   }
 
-  /** Copies `source` into the slot's data at `at`. */
   put(slot: number, at: number, source: Uint8Array): void {
     for (let done = 0; done < source.length;) {
       const within = (at + done) % BOUNCE_PAGE;
@@ -135,7 +134,6 @@ export class VirtioBlkDriver {
     }
   }
 
-  /** Copies the slot's data from `at` on into `target`. */
   get(slot: number, at: number, target: Uint8Array): void {
     for (let done = 0; done < target.length;) {
       const within = (at + done) % BOUNCE_PAGE;
@@ -146,7 +144,6 @@ export class VirtioBlkDriver {
     }
   }
 
-  /** Puts the slot's request into the ring, unseen until `kick`. `offset`: bytes, whole sectors. */
   submit(slot: number, type: number, offset: number): void {
     const bytes = this.#bytes[slot]!;
     const first = slot * MAX_PAGES;
@@ -163,25 +160,22 @@ export class VirtioBlkDriver {
     this.queue.submit(type, offset, this.#pairs, count, slot);
   }
 
-  /** Gives back a slot that was reserved and not submitted. */
-  cancel(slot: number): void {
-    this.#release(slot);
-  }
-
-  /** Publishes what was submitted, and rings where the device wants it. */
+  /** Rings where the device wants it. */
   kick(): void {
     if (this.queue.publish()) this.#ring();
   }
 
-  /** True when `reap` would find something. */
   hasUsed(): boolean {
     return this.queue.hasUsed();
   }
 
-  /** Calls back for each completion; the slot's data are valid inside the callback. */
   reap(onDone: (slot: number, status: number) => void): number {
     this.#onDone = onDone;
     return this.queue.reap(this.#done);
+  }
+
+  enableCalls(): boolean {
+    return this.queue.enableInterrupts();
   }
 
   #release(slot: number): void {
