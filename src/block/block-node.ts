@@ -31,7 +31,8 @@ export class BlockNode extends NodeControl {
       ((offset | bytes) & this.alignMask) !== 0 ||
       bytes > this.maxTransfer ||
       bytes === 0 ||
-      this.books.tracked.serialising !== 0
+      this.books.tracked.serialising !== 0 ||
+      this.books.latency !== undefined
     ) {
       return this.#readSlowly(offset, qiov);
     }
@@ -65,7 +66,8 @@ export class BlockNode extends NodeControl {
       ((offset | bytes) & this.alignMask) !== 0 ||
       bytes > this.maxTransfer ||
       bytes === 0 ||
-      this.books.tracked.serialising !== 0
+      this.books.tracked.serialising !== 0 ||
+      this.books.latency !== undefined
     ) {
       return this.#writeSlowly(offset, qiov, native, fua);
     }

@@ -28,6 +28,7 @@ export class Graph {
   // Names of nodes that are being opened.
   readonly #reserved = new Set<string>();
   #autoNames = 0;
+  #timing = false;
 
   constructor(context: AioContext) {
     this.context = context;
@@ -81,6 +82,13 @@ export class Graph {
   insert(node: BlockNode): void {
     this.#reserved.delete(node.name);
     this.#nodes.set(node.name, node);
+    if (this.#timing) node.setTiming(true);
+  }
+
+  /** Times every request of every node, those to come included, from now on anew; or none. */
+  setTiming(on: boolean): void {
+    this.#timing = on;
+    for (const node of this.nodes) node.setTiming(on);
   }
 
   /** Keeps `node` open until `blockdevDel`, whether or not it has a user. */

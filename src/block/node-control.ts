@@ -9,6 +9,7 @@ import type { BlockChild } from './block-child.ts';
 import type { BlockLimits, CheckResult, DriverState } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockStats } from './block-stats.ts';
+import type { NodeLatency } from './latency-histogram.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
 import { roundDown } from './shaping.ts';
@@ -100,6 +101,14 @@ export abstract class NodeControl implements BlockParent {
   }
   get closed(): boolean {
     return this.lengthNow < 0;
+  }
+  /** How long requests took, while they are timed. */
+  get latency(): NodeLatency | undefined {
+    return this.books.latency;
+  }
+  /** Times every request from now on, or none. */
+  setTiming(on: boolean): void {
+    this.books.setTiming(on);
   }
 
   /** Makes durable, down to the protocols, what was written before. Flushes at a time share one. */

@@ -3,6 +3,7 @@
 
 import type { BlockBackend } from './block-backend.ts';
 import type { BlockNode } from './block-node.ts';
+import type { LatencyHistogram } from './latency-histogram.ts';
 
 /** A node. */
 export interface BlockNodeInfo {
@@ -27,6 +28,14 @@ export interface BlockNodeInfo {
   readonly lastBug?: string;
 }
 
+/** How long requests took. */
+export interface LatencyStats {
+  /** Requests by time, powers of two of a microsecond (LatencyHistogram). */
+  readonly counts: readonly number[];
+  /** Of all of them together, nanoseconds. */
+  readonly totalNs: number;
+}
+
 /** Running counts of a node. Operations and bytes since it was opened. */
 export interface BlockNodeStats {
   readonly nodeName: string;
@@ -47,6 +56,12 @@ export interface BlockNodeStats {
   readonly promises: number;
   /** Counts of the driver's own: cache hits, host calls, retries … */
   readonly counters: Readonly<Record<string, number>>;
+  /** Every request, zero writes and discards as writes, since `blockLatencyHistogramSet(true)`. */
+  readonly latency?: {
+    readonly rd: LatencyStats;
+    readonly wr: LatencyStats;
+    readonly flush: LatencyStats;
+  };
 }
 
 /** A backend. */
@@ -86,7 +101,7 @@ export function nodeInfo(node: BlockNode): BlockNodeInfo {
 }
 
 export function nodeStats(node: BlockNode): BlockNodeStats {
-  const { stats } = node;
+  const { stats, latency } = node;
   return {
     nodeName: node.name,
     readOps: stats.rdOperations,
@@ -108,7 +123,20 @@ export function nodeStats(node: BlockNode): BlockNodeStats {
     answeredSync: stats.answeredSync,
     promises: stats.promises,
     counters: node.state.counters?.() ?? {},
+    ...(latency === undefined
+      ? {}
+      : {
+          latency: {
+            rd: latencyStats(latency.rd),
+            wr: latencyStats(latency.wr),
+            flush: latencyStats(latency.flush),
+          },
+        }),
   };
+}
+
+function latencyStats(histogram: LatencyHistogram): LatencyStats {
+  return { counts: histogram.snapshot(), totalNs: histogram.totalNs };
 }
 
 export function backendInfo(backend: BlockBackend): BlockBackendInfo {

@@ -10,6 +10,7 @@ import type { DriverState } from './block-driver.ts';
 import { BlockStats } from './block-stats.ts';
 import type { RequestKind } from './block-stats.ts';
 import { FlushGroup } from './flush-group.ts';
+import { NodeLatency } from './latency-histogram.ts';
 import { Quiescence } from './quiescence.ts';
 import { TrackedRequests } from './tracked-requests.ts';
 import type { TrackedRequest } from './tracked-requests.ts';
@@ -30,6 +31,8 @@ export class RequestBooks {
   writeGen = 0;
   /** The last exception that the driver threw, where it should have answered. */
   lastBug: string | undefined;
+  /** Set: every request is timed, and none goes the straight way. */
+  latency: NodeLatency | undefined;
   #flushedGen = 0;
   readonly #flushes = new FlushGroup();
   readonly #node: BookedNode;
@@ -58,6 +61,7 @@ export class RequestBooks {
     if (this.tracked.mustWait(request)) {
       return this.later(kind, bytes, request, this.tracked.turn(request).then(body), fua);
     }
+    const start = this.latency === undefined ? 0 : this.#context.now();
     let ret: MaybeRet;
     try {
       ret = body();
@@ -67,6 +71,7 @@ export class RequestBooks {
     }
     if (typeof ret !== 'number') return this.later(kind, bytes, request, ret, fua);
     this.stats.answeredSync += 1;
+    this.#time(kind, start);
     this.#over(kind, bytes, request, ret);
     return fua && ret >= 0 ? this.flush() : ret;
   }
@@ -82,17 +87,24 @@ export class RequestBooks {
     this.stats.promises += 1;
     this.stats.inFlight += 1;
     this.quiescence.enter();
+    const start = this.latency === undefined ? 0 : this.#context.now();
     let ret: Ret;
     try {
       ret = await this.#context.track(promise);
     } catch (error) {
       ret = this.#bug(kind, error);
     }
+    this.#time(kind, start);
     this.#over(kind, bytes, request, ret);
     if (fua && ret >= 0) ret = await this.#flushAfter();
     this.stats.inFlight -= 1;
     this.quiescence.leave();
     return ret;
+  }
+
+  /** Times every request from now on, anew, or none (block-latency-histogram-set). */
+  setTiming(on: boolean): void {
+    this.latency = on ? new NodeLatency() : undefined;
   }
 
   /** Flushes this layer, then every child that it writes to. Flushes at a time share a run. */
@@ -111,6 +123,15 @@ export class RequestBooks {
   #bug(kind: RequestKind, error: unknown): Ret {
     this.lastBug = `${this.#node.label}: ${kind}: ${String(error)}`;
     return -EIO;
+  }
+
+  /** `start` 0: nobody looked at the clock then. */
+  #time(kind: RequestKind, start: number): void {
+    if (this.latency === undefined || start === 0) return;
+    if (kind === 'truncate' || kind === 'status') return;
+    const { rd, wr, flush } = this.latency;
+    const histogram = kind === 'rd' ? rd : kind === 'flush' ? flush : wr;
+    histogram.add(this.#context.now() - start);
   }
 
   #over(kind: RequestKind, bytes: number, request: TrackedRequest, ret: Ret): void {

@@ -139,6 +139,10 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     return this.#graph.queryBlockstats();
   }
 
+  async blockLatencyHistogramSet(on: boolean): Promise<void> {
+    this.#graph.setTiming(on);
+  }
+
   async readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
     if (bytes > MAX_READ) {
       throw new BlockError('EINVAL', `readNode: ${bytes} bytes are more than ${MAX_READ}`);

@@ -108,6 +108,8 @@ export interface IOThreadControl {
   deviceDel(id: string): Promise<void>;
   queryBlock(): Promise<readonly BlockNodeInfo[]>;
   queryBlockstats(): Promise<readonly BlockNodeStats[]>;
+  /** Times every request of every node from now on, anew (block-latency-histogram-set); or none. */
+  blockLatencyHistogramSet(on: boolean): Promise<void>;
   /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
   queryIothread(): Promise<IOThreadStats>;

@@ -124,6 +124,13 @@ export class IOThread {
   queryBlockstats(): Promise<readonly BlockNodeStats[]> {
     return this.#call(() => this.#control.queryBlockstats());
   }
+  /**
+   * Times every request of every node from now on (`BlockNodeStats.latency`), or none, as at first:
+   * two looks at the clock cost more than a request that is answered at once.
+   */
+  blockLatencyHistogramSet(on: boolean): Promise<void> {
+    return this.#call(() => this.#control.blockLatencyHistogramSet(on));
+  }
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
     return this.#call(() => this.#control.readNode(nodeName, offset, bytes));
   }
