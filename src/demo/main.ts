@@ -1,28 +1,28 @@
 // The workbench page: puts state, views and workbench together. The page is drawn before anything
 // is fetched, and everything large is loaded when it is needed.
 
-import { Charts } from './charts.ts';
-import { Controls } from './controls.ts';
-import type { BootSource } from './boot-plan.ts';
-import { DefaultSource } from './default-source.ts';
-import { DiskSampler } from './disk-sampler.ts';
+import { Charts } from './views/charts.ts';
+import { Controls } from './views/controls.ts';
+import type { BootSource } from './boot/boot-plan.ts';
+import { DefaultSource } from './boot/default-source.ts';
+import { DiskSampler } from './views/disk-sampler.ts';
 import { element, setText } from './elements.ts';
 import { EmbeddedSource } from './embedded-guest/embedded-source.ts';
-import { EventLog } from './event-log.ts';
+import { EventLog } from './views/event-log.ts';
 import type { WayOut } from './explain-error.ts';
-import { GraphView } from './graph-view.ts';
-import { GuestSource } from './guest-source.ts';
-import { ImageDialog } from './image-dialog.ts';
-import { ownImageSource } from './own-image-source.ts';
+import { GraphView } from './views/graph-view.ts';
+import { GuestSource } from './boot/guest-source.ts';
+import { ImageDialog } from './views/image-dialog.ts';
+import { ownImageSource } from './boot/own-image-source.ts';
 import { parsePageParameters, withParameter } from './page-parameters.ts';
 import { PageState } from './page-state.ts';
-import { RateHistory } from './rates.ts';
-import { StepsView } from './steps-view.ts';
-import { SerialTerminal } from './terminal.ts';
+import { RateHistory } from './views/rates.ts';
+import { StepsView } from './views/steps-view.ts';
+import { SerialTerminal } from './views/terminal.ts';
 import { installTestHooks } from './test-hooks.ts';
-import { showTransport } from './transport-badge.ts';
-import { chooseTransport } from './transport-choice.ts';
-import { VgaScreen } from './vga-screen.ts';
+import { showTransport } from './views/transport-badge.ts';
+import { chooseTransport } from './machine/transport-choice.ts';
+import { VgaScreen } from './views/vga-screen.ts';
 import { Workbench } from './workbench.ts';
 
 const parameters = parsePageParameters(location.search);

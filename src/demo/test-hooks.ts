@@ -4,8 +4,8 @@
 // a test that wants a download event deletes that function first.
 
 import type { DiskStats, Disk } from '../index.ts';
-import type { Machine } from './machine.ts';
-import type { SerialTerminal } from './terminal.ts';
+import type { Machine } from './machine/machine.ts';
+import type { SerialTerminal } from './views/terminal.ts';
 import type { Workbench } from './workbench.ts';
 
 export interface WorkbenchHooks {

@@ -3,18 +3,18 @@
 
 import { openDisk } from '../index.ts';
 import type { Disk, IOThreadEvent } from '../index.ts';
-import type { BootPlan, BootSource } from './boot-plan.ts';
+import type { BootPlan, BootSource } from './boot/boot-plan.ts';
 import { eventWords } from './event-words.ts';
 import { explainError } from './explain-error.ts';
 import type { Problem } from './explain-error.ts';
 import { formatBytes } from './format-units.ts';
-import { bringPrompt, powerOff, syncGuest } from './guest-shell.ts';
-import type { GuestTalk } from './guest-shell.ts';
+import { bringPrompt, powerOff, syncGuest } from './machine/guest-shell.ts';
+import type { GuestTalk } from './machine/guest-shell.ts';
 import { pause } from './page-clock.ts';
 import type { PageState } from './page-state.ts';
-import { chooseSaveTarget } from './save-file.ts';
-import { Session } from './session.ts';
-import { transportName } from './transport-choice.ts';
+import { chooseSaveTarget } from './files/save-file.ts';
+import { Session } from './machine/session.ts';
+import { transportName } from './machine/transport-choice.ts';
 
 export type LogLevel = 'info' | 'good' | 'warning' | 'error';
 

@@ -13,7 +13,7 @@ import { Disk } from '../../disk.ts';
 import type { NodeHost } from '../../host/node.ts';
 import type { BlockdevOptions } from '../../iothread/control.ts';
 import { nodeTestHost } from '../../testing/node-iothread.ts';
-import { SerialConsole } from '../serial-console.ts';
+import { SerialConsole } from '../machine/serial-console.ts';
 import {
   embeddedDiskImage,
   parseGuestState,

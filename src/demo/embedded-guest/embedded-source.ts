@@ -1,9 +1,9 @@
 // The embedded guest as something to boot: its disk is made here, put into OPFS, and never written
 // again; what the guest writes goes to a qcow2 overlay beside it. Needs no server.
 
-import type { BootPlan, BootSource, ReportStep } from '../boot-plan.ts';
-import { copyInto, fileLength, readStart } from '../opfs-files.ts';
-import { OverlayFile } from '../overlay-file.ts';
+import type { BootPlan, BootSource, ReportStep } from '../boot/boot-plan.ts';
+import { copyInto, fileLength, readStart } from '../files/opfs-files.ts';
+import { OverlayFile } from '../boot/overlay-file.ts';
 import { EMBEDDED_TALK } from './embedded-talk.ts';
 
 const MEMORY_BYTES: number = 32 * 1024 * 1024;

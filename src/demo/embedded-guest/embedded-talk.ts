@@ -1,7 +1,7 @@
 // What boot-program.asm says and hears. Its writes are on the disk when it says so: INT 13h knows no
 // cache, and our device writes through for a driver that does not flush.
 
-import type { GuestTalk } from '../guest-shell.ts';
+import type { GuestTalk } from '../machine/guest-shell.ts';
 
 export const EMBEDDED_TALK: GuestTalk = {
   name: 'The embedded guest',

@@ -10,7 +10,7 @@ import { hdaBuffer } from '../../adapters/v86.ts';
 import { Disk } from '../../disk.ts';
 import type { NodeHost } from '../../host/node.ts';
 import { nodeTestHost } from '../../testing/node-iothread.ts';
-import { SerialConsole } from '../serial-console.ts';
+import { SerialConsole } from '../machine/serial-console.ts';
 import { embeddedDiskImage, PATTERN_LBA, patternSector, SECTOR_BYTES } from './disk-image.ts';
 
 const require = createRequire(import.meta.url);

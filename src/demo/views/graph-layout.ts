@@ -2,7 +2,7 @@
 // in the order of their edges, a parent in the middle above its children. Columns are counted, not
 // measured, so that the page can stretch them.
 
-import type { BlockNodeInfo } from '../index.ts';
+import type { BlockNodeInfo } from '../../index.ts';
 
 export interface PlacedNode {
   readonly node: BlockNodeInfo;

@@ -1,6 +1,6 @@
 // "Are you sure?", in the browser's own dialog: Escape and Cancel mean no.
 
-import { element } from './elements.ts';
+import { element } from '../elements.ts';
 
 /** Asks; resolves to whether the answer was yes. */
 export function ask(title: string, words: string, yes: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 // The lines of a node's box, from counts as drivers give them.
 
 import { describe, expect, it } from 'vitest';
-import type { BlockNodeInfo, BlockNodeStats } from '../index.ts';
+import type { BlockNodeInfo, BlockNodeStats } from '../../index.ts';
 import { nodeFacts, nodeFigures } from './node-figures.ts';
 
 const idle: BlockNodeStats = {

@@ -1,7 +1,7 @@
 // What a node's box says: its driver's facts once, its counts twice a second. Pure.
 
-import type { BlockNodeInfo, BlockNodeStats } from '../index.ts';
-import { formatBytes, formatCount, formatShare } from './format-units.ts';
+import type { BlockNodeInfo, BlockNodeStats } from '../../index.ts';
+import { formatBytes, formatCount, formatShare } from '../format-units.ts';
 
 export interface Figure {
   readonly name: string;

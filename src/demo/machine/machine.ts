@@ -2,12 +2,12 @@
 // serial line. Whoever made it ends it.
 
 import type { V86, V86Options } from 'v86';
-import { attachVirtioBlk, sharedMemoryV86 } from '../adapters/v86.ts';
-import type { SharedMemoryStats, V86Device } from '../adapters/v86.ts';
-import type { Disk } from '../index.ts';
-import type { KernelFiles } from './boot-plan.ts';
-import { fetchBytes } from './fetch-files.ts';
-import { after } from './page-clock.ts';
+import { attachVirtioBlk, sharedMemoryV86 } from '../../adapters/v86.ts';
+import type { SharedMemoryStats, V86Device } from '../../adapters/v86.ts';
+import type { Disk } from '../../index.ts';
+import type { KernelFiles } from '../boot/boot-plan.ts';
+import { fetchBytes } from '../boot/fetch-files.ts';
+import { after } from '../page-clock.ts';
 import { SerialConsole } from './serial-console.ts';
 
 export interface MachineOptions {

@@ -1,9 +1,9 @@
 // Which transport runs and why, with a link to try the other.
 
-import { element, make } from './elements.ts';
-import { withParameter } from './page-parameters.ts';
-import { transportName } from './transport-choice.ts';
-import type { Transport } from './transport-choice.ts';
+import { element, make } from '../elements.ts';
+import { withParameter } from '../page-parameters.ts';
+import { transportName } from '../machine/transport-choice.ts';
+import type { Transport } from '../machine/transport-choice.ts';
 
 /** Shows `transport`; `actual` is what the machine says once it is there, and may differ. */
 export function showTransport(

@@ -1,8 +1,8 @@
 // The block graph as boxes and edges. The shape is drawn anew only when the graph changes; counts are
 // text put into boxes that keep their size, so nothing moves while the guest works.
 
-import type { BlockNodeStats, DiskStats } from '../index.ts';
-import { make, setText } from './elements.ts';
+import type { BlockNodeStats, DiskStats } from '../../index.ts';
+import { make, setText } from '../elements.ts';
 import { layOutGraph } from './graph-layout.ts';
 import type { GraphLayout, PlacedNode } from './graph-layout.ts';
 import { activity, nodeFacts, nodeFigures } from './node-figures.ts';

@@ -1,7 +1,7 @@
 // Graphs as they occur: one node, an overlay over a remote image, two parents of one node.
 
 import { describe, expect, it } from 'vitest';
-import type { BlockNodeInfo } from '../index.ts';
+import type { BlockNodeInfo } from '../../index.ts';
 import { layOutGraph } from './graph-layout.ts';
 
 function node(nodeName: string, children: Readonly<Record<string, string>> = {}): BlockNodeInfo {

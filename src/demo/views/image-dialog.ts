@@ -1,11 +1,11 @@
 // "Open an image": a URL, or a file that is copied into the browser's storage with progress. The
 // page is then loaded anew with `?image=`, which is also what a bookmark of it means.
 
-import { describe } from './explain-error.ts';
-import { element, setText } from './elements.ts';
-import { formatBytes } from './format-units.ts';
-import { importImage } from './own-image-source.ts';
-import { withParameter } from './page-parameters.ts';
+import { describe } from '../explain-error.ts';
+import { element, setText } from '../elements.ts';
+import { formatBytes } from '../format-units.ts';
+import { importImage } from '../boot/own-image-source.ts';
+import { withParameter } from '../page-parameters.ts';
 
 export class ImageDialog {
   readonly #dialog: HTMLDialogElement = element('image', HTMLDialogElement);

@@ -1,6 +1,6 @@
 // How requests will travel from the guest to the IOThread, and why, in plain words.
 
-import type { TransportChoice } from './page-parameters.ts';
+import type { TransportChoice } from '../page-parameters.ts';
 
 export interface Transport {
   readonly kind: 'zero-copy' | 'bounce';

@@ -1,7 +1,7 @@
 // Whole files in the origin's private file system, as the page needs them: is it there, remove it,
 // put a file in. The disk's own bytes go through the opfs driver on the IOThread.
 
-import { BlockError } from '../block/block-error.ts';
+import { BlockError } from '../../block/block-error.ts';
 
 /** Length in bytes, or undefined where there is no such file. */
 export async function fileLength(path: string): Promise<number | undefined> {

@@ -1,7 +1,7 @@
 // Which guest boots where the URL names none, and whose disk a reset empties.
 
 import { describe, expect, it } from 'vitest';
-import { BlockError } from '../block/block-error.ts';
+import { BlockError } from '../../block/block-error.ts';
 import type { BootPlan } from './boot-plan.ts';
 import { DefaultSource } from './default-source.ts';
 

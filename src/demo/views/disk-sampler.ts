@@ -1,8 +1,8 @@
 // Asks the disk for its counts twice a second and hands the answer round; not while the page is out
 // of sight, and never a second time before the first answer is there.
 
-import type { Disk, DiskStats } from '../index.ts';
-import { every, nowSeconds } from './page-clock.ts';
+import type { Disk, DiskStats } from '../../index.ts';
+import { every, nowSeconds } from '../page-clock.ts';
 
 export interface Sample {
   /** Seconds; monotonic. */

@@ -1,7 +1,7 @@
 // Saves a stream of bytes as a file on the user's device: chunk by chunk where the browser can write
 // files, in one Blob where it cannot.
 
-import { after } from './page-clock.ts';
+import { after } from '../page-clock.ts';
 
 const REVOKE_MS = 60_000;
 

@@ -1,9 +1,9 @@
 // The buttons: what they ask before they do it, and when they may be pressed.
 
 import { ask } from './ask-dialog.ts';
-import { element } from './elements.ts';
-import type { PageState } from './page-state.ts';
-import type { Workbench } from './workbench.ts';
+import { element } from '../elements.ts';
+import type { PageState } from '../page-state.ts';
+import type { Workbench } from '../workbench.ts';
 
 export interface ControlsOptions {
   readonly state: PageState;

@@ -1,9 +1,9 @@
 // A qcow2 overlay in OPFS, with a note beside it of what image it lies over. An overlay over an image
 // that has changed is a broken file system, so that is noticed before anything is opened.
 
-import { BlockError } from '../block/block-error.ts';
-import { createDisk } from '../index.ts';
-import { fileLength, readText, removeFile, writeText } from './opfs-files.ts';
+import { BlockError } from '../../block/block-error.ts';
+import { createDisk } from '../../index.ts';
+import { fileLength, readText, removeFile, writeText } from '../files/opfs-files.ts';
 
 /** The image below. */
 export interface OverlayBase {

@@ -2,8 +2,8 @@
 // rates of now in words above. Loaded when the first sample is there.
 
 import type uPlot from 'uplot';
-import { make, setText } from './elements.ts';
-import { formatBytes, formatCount } from './format-units.ts';
+import { make, setText } from '../elements.ts';
+import { formatBytes, formatCount } from '../format-units.ts';
 import type { RateHistory, RateTable } from './rates.ts';
 import { WINDOW_SECONDS } from './rates.ts';
 

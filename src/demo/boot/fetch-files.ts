@@ -1,6 +1,6 @@
 // Whole files by HTTP, with progress, for what the emulator needs in one piece: kernel, firmware.
 
-import { BlockError } from '../block/block-error.ts';
+import { BlockError } from '../../block/block-error.ts';
 
 /** Fetches a file. Throws BlockError: ENOENT for 404, EIO for the rest. */
 export async function fetchBytes(

@@ -1,9 +1,9 @@
 // What there is to boot, in the end: a disk to open and what the emulator starts from. Three
 // sources make one: the Linux guest of this project, its embedded guest, and an image of the user's own.
 
-import type { BlockdevOptions } from '../iothread/control.ts';
-import type { GuestTalk } from './guest-shell.ts';
-import type { StepName } from './page-state.ts';
+import type { BlockdevOptions } from '../../iothread/control.ts';
+import type { GuestTalk } from '../machine/guest-shell.ts';
+import type { StepName } from '../page-state.ts';
 
 /** A kernel that the emulator loads itself; without one, SeaBIOS boots from the disk. */
 export interface KernelFiles {

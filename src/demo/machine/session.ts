@@ -1,9 +1,9 @@
 // One boot of one disk, from opening it to closing it. Everything that holds a lock, a worker or an
 // emulator is in here, and `end` gives all of it back.
 
-import { openDisk } from '../index.ts';
-import type { Disk, IOThreadEvent } from '../index.ts';
-import type { BootPlan, BootSource, ReportStep } from './boot-plan.ts';
+import { openDisk } from '../../index.ts';
+import type { Disk, IOThreadEvent } from '../../index.ts';
+import type { BootPlan, BootSource, ReportStep } from '../boot/boot-plan.ts';
 import { Machine } from './machine.ts';
 
 export interface SessionOptions {

@@ -1,6 +1,6 @@
 // From running counts to rates: what a chart draws. Keeps the last minute.
 
-import type { BlockNodeStats } from '../index.ts';
+import type { BlockNodeStats } from '../../index.ts';
 
 /** Per second; null where one disk ends and the next begins. */
 export type Rate = number | null;

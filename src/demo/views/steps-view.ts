@@ -1,9 +1,9 @@
 // The cover over the console until the guest speaks: steps with their progress, or the problem with
 // the ways out of it, or that the machine is off.
 
-import { element, make, setText } from './elements.ts';
-import type { Problem, WayOut } from './explain-error.ts';
-import type { PageState, Step, StepName } from './page-state.ts';
+import { element, make, setText } from '../elements.ts';
+import type { Problem, WayOut } from '../explain-error.ts';
+import type { PageState, Step, StepName } from '../page-state.ts';
 
 const LABELS: Readonly<Record<WayOut, string>> = {
   retry: 'Try again',

@@ -1,10 +1,10 @@
 // An image of the user's own, booted by SeaBIOS: a URL, over which writes go to an overlay in OPFS,
 // or a file that was copied into OPFS before and is written in place.
 
-import { BlockError } from '../block/block-error.ts';
-import { openDisk } from '../index.ts';
+import { BlockError } from '../../block/block-error.ts';
+import { openDisk } from '../../index.ts';
 import type { BootPlan, BootSource, ReportStep } from './boot-plan.ts';
-import { copyInto, fileLength, readStart, removeFile } from './opfs-files.ts';
+import { copyInto, fileLength, readStart, removeFile } from '../files/opfs-files.ts';
 import { OverlayFile } from './overlay-file.ts';
 
 const MEMORY_BYTES = 256 * 1024 * 1024;

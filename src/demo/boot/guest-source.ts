@@ -1,13 +1,13 @@
 // The Linux guest of this project: kernel and initrd fetched whole, the root disk a qcow2 overlay in
 // OPFS over an image that is fetched by ranges as the guest reads it.
 
-import { BlockError } from '../block/block-error.ts';
+import { BlockError } from '../../block/block-error.ts';
 import type { BootPlan, BootSource, KernelFiles, ReportStep } from './boot-plan.ts';
 import { fetchBytes, fetchJson } from './fetch-files.ts';
-import { formatBytes } from './format-units.ts';
-import { LINUX_TALK } from './guest-shell.ts';
+import { formatBytes } from '../format-units.ts';
+import { LINUX_TALK } from '../machine/guest-shell.ts';
 import { OverlayFile } from './overlay-file.ts';
-import type { PageParameters } from './page-parameters.ts';
+import type { PageParameters } from '../page-parameters.ts';
 
 /** The part of guest.json that is needed here. */
 interface GuestManifest {

@@ -1,8 +1,8 @@
 // What happened, in plain words, newest last. Times count from the page's start.
 
-import { make } from './elements.ts';
-import { nowSeconds } from './page-clock.ts';
-import type { LogLevel } from './workbench.ts';
+import { make } from '../elements.ts';
+import { nowSeconds } from '../page-clock.ts';
+import type { LogLevel } from '../workbench.ts';
 
 /** Lines that are kept. */
 const KEPT = 200;
