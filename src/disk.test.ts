@@ -48,6 +48,26 @@ describe('Disk, over an IOThread in a worker', () => {
     expect([...edge]).toEqual([0, 0, data[0], data[1]]);
   });
 
+  it('has a generation that outlives it, until something is written', async () => {
+    const file = { driver: 'file', filename: join(folder, 'generation.qcow2') };
+    await createDiskOn(host, { driver: 'qcow2', file, size: MIB });
+    const generations: string[] = [];
+    for (const change of [0, 0, 1]) {
+      const disk = await Disk.open(host, { driver: 'qcow2', file });
+      open.push(disk);
+      if (change) await disk.write(0, new Uint8Array(512).fill(1));
+      generations.push(await disk.generation());
+      await disk.close();
+    }
+    const [first, second, third] = generations;
+    expect(first).toMatch(/^[!-~]{1,64}$/);
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+    const disk = await memoryDisk();
+    await disk.close();
+    await expect(disk.generation()).rejects.toMatchObject({ code: 'ENODEV' });
+  });
+
   it('keeps a byte model through random operations, many at a time', async () => {
     const seed = 7;
     const prng = new Prng(seed);

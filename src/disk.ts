@@ -207,6 +207,17 @@ export class Disk implements AsyncDisposable {
     return this.thread.blockCheck(this.rootNode, fix);
   }
 
+  /**
+   * Which version of its contents the disk has: opaque, at most 64 ASCII characters; what a saved state
+   * of a machine goes with. The same version means the same bytes. Flushes; the first change afterwards
+   * gives the disk another one, on storage too and before the change gets there. qcow2 (version 3) and
+   * `idb` keep it from one opening to the next, and so does what is read-only and has an ETag or a date;
+   * any other disk has one that lasts while it is open.
+   */
+  generation(options: RequestOptions = {}): Promise<string> {
+    return this.thread.blockGeneration(this.rootNode, options.signal);
+  }
+
   /** The graph and its running counts. */
   async stats(): Promise<DiskStats> {
     const [nodes, counts] = await Promise.all([

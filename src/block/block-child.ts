@@ -46,6 +46,10 @@ export class BlockChild {
   blockStatus(offset: number, bytes: number): BlockStatus | Ret | Promise<BlockStatus | Ret> {
     return this.node.blockStatus(offset, bytes);
   }
+  /** Which version of its contents the child has; see NodeControl. Throws BlockError. */
+  generation(): Promise<string> {
+    return this.node.generation();
+  }
   /** Changes the child's length; new bytes read as zeroes. Needs `writable`. */
   truncate(length: number): Promise<Ret> {
     return this.node.truncate(length);

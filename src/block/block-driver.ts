@@ -93,6 +93,13 @@ export interface DriverState {
 
   /** Checks metadata; `fix` repairs leaks, or all that can be. The node is drained. */
   check?(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  /**
+   * Which version of the contents this is: a text that means these very bytes, now and whenever the
+   * image is opened again. Whoever changes them afterwards makes that known on storage first.
+   * Covers what shows through of the children. Undefined where there is nowhere to keep it: the node
+   * then has one of its own, while it is open. The node is drained and flushed. Throws BlockError.
+   */
+  generation?(): Promise<string | undefined>;
   /** Facts for people and tools (`query-block`): cluster size, dirty flag, ETag … */
   info?(): Record<string, unknown>;
   /** Running counts for `query-blockstats`: cache hits, host calls … */

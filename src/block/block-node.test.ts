@@ -235,3 +235,49 @@ describe('accounts', () => {
     expect(await node.pwritev(0, bytes(100))).toBe(0);
   });
 });
+
+describe('the generation of a node', () => {
+  it('lasts while the node is open, and changes with what is written', async () => {
+    const { node, state, context } = setup();
+    const first = await node.generation();
+    expect(first).toMatch(/^open-[0-9a-f]{24}-0$/);
+    await node.preadv(0, bytes(512));
+    await node.flush();
+    expect(await node.generation()).toBe(first);
+    const changes = [
+      () => node.pwritev(0, bytes(512)),
+      () => node.pwriteZeroes(0, 512),
+      () => node.pdiscard(0, 512),
+      () => node.truncate(32 * 1024),
+    ];
+    const seen = new Set([first]);
+    for (const change of changes) {
+      await change();
+      seen.add(await node.generation());
+    }
+    expect(seen.size).toBe(5);
+    const other = new BlockNode({
+      name: 'm', driver: 'c', kind: 'protocol', context, state, children: [], readOnly: false,
+    }); // prettier-ignore
+    expect(seen).not.toContain(await other.generation());
+  });
+
+  it('is what the driver stores, in short; taken while nothing is in flight', async () => {
+    const { node, state } = setup({ mode: 'held' });
+    let told = 'etag-1';
+    Object.assign(state, { generation: async () => told });
+    const writing = node.pwritev(0, bytes(512));
+    const generation = node.generation();
+    let answered = false;
+    void generation.then(() => (answered = true));
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    expect(answered).toBe(false);
+    const released = state.releaseAll();
+    await writing;
+    await released;
+    await state.releaseAll(); // the flush
+    expect(await generation).toBe('etag-1');
+    told = 'x'.repeat(65);
+    expect(await node.generation()).toMatch(/^[0-9a-f]{16}$/);
+  });
+});

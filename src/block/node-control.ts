@@ -3,6 +3,7 @@
 
 import type { AioContext } from '../aio/aio-context.ts';
 import { assert } from '../base/assert.ts';
+import { fnv1a64 } from '../base/fnv.ts';
 import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild } from './block-child.ts';
@@ -52,6 +53,8 @@ export abstract class NodeControl implements BlockParent {
   protected readonly writeFlags: number;
   // Copies of what the driver says, so that a request asks it one thing only. -1 after close.
   protected lengthNow = 0;
+  /** Tells this opening from all others. */
+  #openId = '';
   #closing: Promise<void> | undefined;
 
   constructor(parts: BlockNodeParts) {
@@ -148,9 +151,30 @@ export abstract class NodeControl implements BlockParent {
     }
     return this.whileDrained(async () => {
       const result = await this.state.check!(fix);
-      this.books.writeGen += 1;
+      if (fix !== 'none') this.books.writeGen += 1;
       return result;
     });
+  }
+
+  /**
+   * Which version of its contents the node has: opaque, at most 64 ASCII characters. The same version
+   * means the same bytes; the first change afterwards makes it another one, on storage too and before
+   * that change gets there. A driver that has nowhere to keep it gets one that lasts while the node is
+   * open. Drains and flushes. Throws BlockError.
+   */
+  async generation(): Promise<string> {
+    return this.whileDrained(async () => {
+      const flushed = await this.flush();
+      if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${this.label}`, this.name);
+      const stored = await this.state.generation?.();
+      return stored === undefined ? this.#whileOpen() : compact(stored);
+    });
+  }
+
+  #whileOpen(): string {
+    while (this.#openId.length < 24)
+      this.#openId += Math.floor(this.context.random() * 16).toString(16);
+    return `open-${this.#openId}-${this.books.writeGen}`;
   }
 
   /**
@@ -240,4 +264,9 @@ export abstract class NodeControl implements BlockParent {
     this.stats.invalidOperations += 1;
     return this.closed ? -ENOMEDIUM : ret;
   }
+}
+
+/** As it is, or what stands for it, where it is too long to hand about. */
+function compact(generation: string): string {
+  return /^[!-~]{1,64}$/.test(generation) ? generation : fnv1a64(generation);
 }

@@ -87,6 +87,10 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     expectOk(await this.#graph.get(nodeName).flush(), `flush of '${nodeName}'`, nodeName);
   }
 
+  async blockGeneration(nodeName: string): Promise<string> {
+    return this.#graph.get(nodeName).generation();
+  }
+
   async deviceAdd(options: DeviceOptions): Promise<DeviceSetup> {
     const { id, numQueues } = options;
     if (this.#devices.has(id)) throw new BlockError('EEXIST', `there is a device '${id}' already`);

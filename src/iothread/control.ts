@@ -103,6 +103,8 @@ export interface IOThreadControl {
   blockResize(nodeName: string, length: number): Promise<void>;
   blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
   blockFlush(nodeName: string): Promise<void>;
+  /** Which version of its contents the node has; see NodeControl.generation. */
+  blockGeneration(nodeName: string): Promise<string>;
   deviceAdd(options: DeviceOptions): Promise<DeviceSetup>;
   /** Waits for what is in flight, then removes the device; its disk stays open. */
   deviceDel(id: string): Promise<void>;

@@ -118,6 +118,9 @@ export class IOThread {
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
   }
+  blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {
+    return this.#call(() => this.#control.blockGeneration(nodeName), signal);
+  }
   queryBlock(): Promise<readonly BlockNodeInfo[]> {
     return this.#call(() => this.#control.queryBlock());
   }

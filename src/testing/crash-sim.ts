@@ -28,6 +28,8 @@ export interface SimDiskOptions {
 export class SimDisk implements DriverState {
   readonly limits: BlockLimits = ANY_RANGE;
   failEvery: number;
+  /** See SimDiskOptions. */
+  ignoreFlush: boolean;
   reads = 0;
   writes = 0;
   flushes = 0;
@@ -41,9 +43,8 @@ export class SimDisk implements DriverState {
   #durableLength: number;
   readonly #unflushed = new Set<number>();
   readonly #late: Prng | undefined;
-  readonly #ignoreFlush: boolean;
-  readonly #cutAt: number;
-  readonly #cutPrng: Prng | undefined;
+  #cutAt: number;
+  #cutPrng: Prng | undefined;
   /** What the power cut left; every operation since answers -EIO. */
   wreck: Uint8Array | undefined;
   #operations = 0;
@@ -56,7 +57,7 @@ export class SimDisk implements DriverState {
     this.#durableLength = bytes.length;
     this.#late = options.late;
     this.failEvery = options.failEvery ?? 0;
-    this.#ignoreFlush = options.ignoreFlush ?? false;
+    this.ignoreFlush = options.ignoreFlush ?? false;
     this.#cutAt = options.cutAt ?? 0;
     this.#cutPrng = options.cutPrng;
   }
@@ -85,7 +86,7 @@ export class SimDisk implements DriverState {
     const covered = [...this.#unflushed];
     const length = this.#length;
     return this.#change(() => {
-      if (this.#ignoreFlush) return;
+      if (this.ignoreFlush) return;
       this.#setDurableLength(length);
       for (const sector of covered) this.#persist(sector);
     });
@@ -100,6 +101,12 @@ export class SimDisk implements DriverState {
   /** The bytes as a reader sees them now. */
   snapshot(): Uint8Array {
     return this.#bytes.slice(0, this.#length);
+  }
+
+  /** The power fails before the `changes`-th write, flush or resize from now on; see `wreck`. */
+  cutIn(changes: number, prng: Prng): void {
+    this.#cutAt = this.#changes + changes;
+    this.#cutPrng = prng;
   }
 
   /** What a power cut now leaves: all that was flushed, and of the rest whatever `prng` says. */

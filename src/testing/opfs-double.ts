@@ -11,6 +11,8 @@ import type {
 
 interface DoubleFile {
   bytes: Uint8Array;
+  /** Stands for the time of the last change. */
+  changes: number;
   /** Open handles that exclude others, and those that only read. */
   writers: number;
   readers: number;
@@ -74,7 +76,7 @@ export class OpfsDouble implements OpfsEnvironment {
         }
         if (!this.files.has(path)) {
           if (!create) throw domError('NotFoundError');
-          this.files.set(path, { bytes: new Uint8Array(0), writers: 0, readers: 0 });
+          this.files.set(path, { bytes: new Uint8Array(0), changes: 0, writers: 0, readers: 0 });
         }
         return this.#fileHandle(this.files.get(path)!);
       },
@@ -83,6 +85,7 @@ export class OpfsDouble implements OpfsEnvironment {
 
   #fileHandle(file: DoubleFile): OpfsFileHandle {
     return {
+      getFile: async () => ({ lastModified: file.changes }),
       createSyncAccessHandle: async (options) => {
         this.fail('open');
         const readOnly = options?.mode === 'read-only' && this.modes === 'honoured';
@@ -136,6 +139,7 @@ class HandleDouble implements SyncHandle {
     }
     this.#grow(at + bytes);
     this.#file.bytes.set(buffer.subarray(0, bytes), at);
+    this.#file.changes += 1;
     return bytes;
   }
 
@@ -144,6 +148,7 @@ class HandleDouble implements SyncHandle {
     const { quota, used } = this.#owner;
     if (used - this.getSize() + size > quota) throw domError('QuotaExceededError');
     this.#file.bytes = this.#file.bytes.slice(0, size);
+    this.#file.changes += 1;
     this.#grow(size);
   }
 

@@ -88,6 +88,12 @@ class RawState implements DriverState {
     return status instanceof Promise ? status.then(mapped) : mapped(status);
   }
 
+  async generation(): Promise<string> {
+    const all = await this.#file.generation();
+    const whole = this.#offset === 0 && this.#size === undefined;
+    return whole ? all : `${all}@${this.#offset}+${this.length}`;
+  }
+
   async close(): Promise<void> {}
 
   /** Refuses a head that another format's `probe` would take for its own. */

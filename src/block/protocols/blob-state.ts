@@ -55,6 +55,12 @@ export class BlobState implements DriverState {
     return OK;
   }
 
+  /** A File has a date; a Blob is its page's, and gone with it. */
+  async generation(): Promise<string | undefined> {
+    if (!('lastModified' in this.#blob)) return undefined;
+    return `file-${String(this.#blob.lastModified)}-${this.length}`;
+  }
+
   info(): Record<string, unknown> {
     const name = 'name' in this.#blob ? { name: this.#blob.name } : {};
     const lastError = this.#lastError === undefined ? {} : { lastError: this.#lastError };

@@ -35,6 +35,10 @@ export class FileHandle implements SyncHandle {
   getSize(): number {
     return fs.fstatSync(this.#fd).size;
   }
+  /** When it was written last, nanoseconds since 1970. */
+  modified(): bigint {
+    return fs.fstatSync(this.#fd, { bigint: true }).mtimeNs;
+  }
   flush(): void {
     fs.fsyncSync(this.#fd);
   }

@@ -27,6 +27,8 @@ export interface FileStateParts {
   notice(message: string): void;
   /** True when `error` says that the handle is closed for good. */
   isGone(error: unknown): boolean;
+  /** When the file was changed last, in the host's units; rejects where the host does not say. */
+  modified(): Promise<string>;
   /** Facts to add to `info()`. */
   readonly facts: Readonly<Record<string, unknown>>;
   /** Lets go of what was taken besides the handle (a lock). */
@@ -115,6 +117,13 @@ export class FileState implements DriverState {
     } catch (error) {
       return this.#failed(error);
     }
+  }
+
+  /** A file that nobody writes is known by its date; one that is open for writing has none yet. */
+  async generation(): Promise<string | undefined> {
+    if (!this.#parts.readOnly) return undefined;
+    const modified = await this.#parts.modified().catch(() => undefined);
+    return modified === undefined ? undefined : `file-${modified}-${this.#length}`;
   }
 
   info(): Record<string, unknown> {

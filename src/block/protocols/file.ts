@@ -64,6 +64,7 @@ async function openState(context: OpenContext, options: FileOptions): Promise<Dr
       errnoOf: errnoOfNode,
       isGone: isDescriptorGone,
       notice: (message) => context.notice(message),
+      modified: async () => String(handle.modified()),
       facts: { filename, lock: 'none' },
       release: () => {},
     });

@@ -3,6 +3,7 @@
 // the server fails for good.
 
 import type { AioContext } from '../../aio/aio-context.ts';
+import { fnv1a64 } from '../../base/fnv.ts';
 import { ECANCELED, EIO, OK } from '../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { IOVector } from '../../base/io-vector.ts';
@@ -83,6 +84,13 @@ export class HttpState implements DriverState {
       copyChunk(offset, qiov, chunk * this.#chunkSize, this.#cache.bytes(slot));
     }
     return OK;
+  }
+
+  /** A server that says neither may have another image of that size tomorrow. */
+  async generation(): Promise<string | undefined> {
+    const { etag, lastModified, total } = this.#parts.identity;
+    const validator = etag ?? lastModified;
+    return validator === undefined ? undefined : `http-${fnv1a64(`${validator} ${total}`)}`;
   }
 
   info(): Record<string, unknown> {

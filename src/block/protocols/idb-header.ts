@@ -19,7 +19,7 @@ export interface IdbHeader {
   readonly recordSize: number;
   /** Bytes. */
   readonly length: number;
-  /** Flushes so far. */
+  /** Transactions so far that changed something: with `id` it names the contents. */
   readonly generation: number;
 }
 

@@ -7,6 +7,7 @@ import { ECANCELED, EIO, ENOSPC, EROFS, OK } from '../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { AioContext } from '../../aio/aio-context.ts';
 import { promisifyRequest } from 'idb-keyval';
+import { BlockError } from '../block-error.ts';
 import { ANY_RANGE, REQ_MAY_UNMAP } from '../block-driver.ts';
 import type { BlockLimits, BlockStatus, DriverState } from '../block-driver.ts';
 import { IdbCache } from './idb-cache.ts';
@@ -161,6 +162,16 @@ export class IdbState implements DriverState {
       return OK;
     }
     return this.#shrink(length);
+  }
+
+  /** Each transaction brings its number along with what it changes. */
+  async generation(): Promise<string> {
+    const { nodeName, readOnly } = this.#parts;
+    const ret = readOnly ? OK : await this.#writer.settle();
+    if (ret < 0)
+      throw BlockError.fromRet(ret, `${nodeName}: cannot store its generation`, nodeName);
+    const { id, generation } = this.#writer.header;
+    return `idb-${id}-${generation}`;
   }
 
   info(): Record<string, unknown> {

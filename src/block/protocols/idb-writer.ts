@@ -45,6 +45,8 @@ export class IdbWriter {
   #writingBack = false;
   /** True after a transaction that need not survive a power cut. */
   #relaxed = false;
+  /** True once all that is there survives one; the last ones of an earlier life may not. */
+  #strict = false;
   readonly #bottomHalf: BottomHalf;
   transactions = 0;
   records = 0;
@@ -94,6 +96,11 @@ export class IdbWriter {
   flush(): MaybeRet {
     if (this.#pending === 0 && this.#isStored()) return OK;
     return this.#inTurn(async () => (this.#isStored() ? OK : this.#commit(Infinity, 'strict')));
+  }
+
+  /** Makes durable what is stored, whoever stored it: the name of the contents goes by it. */
+  settle(): MaybeRet {
+    return this.#strict ? OK : this.#inTurn(() => this.#commit(Infinity, 'strict'));
   }
 
   /**
@@ -170,7 +177,7 @@ export class IdbWriter {
   /** One transaction: deletions first, then up to `most` dirty records, then the header. */
   async #commit(most: number, durability: Durability): Promise<Ret> {
     const { cache, zeroes } = this.#parts;
-    const generation = this.#header.generation + (durability === 'strict' ? 1 : 0);
+    const generation = this.#header.generation + 1;
     let header = this.#header;
     let slots: number[] = [];
     let versions: number[] = [];
@@ -188,6 +195,7 @@ export class IdbWriter {
       slots.forEach((slot, i) => cache.written(slot, versions[i]!));
       this.#header = header;
       this.#relaxed = durability === 'relaxed';
+      this.#strict ||= !this.#relaxed;
       this.records += slots.length;
       this.#admit();
       if (this.#isMuch()) this.#bottomHalf.schedule();

@@ -8,6 +8,7 @@ import type { SyncHandle } from './file-sync-handle.ts';
 export interface OpfsFileHandle {
   /** Absent outside dedicated workers. `mode` is honoured by Chromium, ignored by Firefox. */
   createSyncAccessHandle?(options?: { mode: string }): Promise<SyncHandle>;
+  getFile(): Promise<{ readonly lastModified: number }>;
 }
 
 /** A directory, as far as it is used here. Both calls throw DOMExceptions. */
@@ -42,7 +43,7 @@ export const browserOpfs: OpfsEnvironment = {
           'browser that has one. The memory driver works everywhere, without keeping anything',
       );
     }
-    return (await storage.getDirectory()) as unknown as OpfsDirectory;
+    return storage.getDirectory();
   },
   locks(): OpfsLocks | undefined {
     return (globalThis.navigator as Partial<Navigator> | undefined)?.locks;

@@ -37,9 +37,11 @@ const REASONS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   NotSupportedError: ['ENOTSUP', 'this browser has no synchronous access to files'],
 };
 
-/** Opens the file. The caller closes the handle. Throws BlockError. */
-export async function openOpfsHandle(request: OpfsOpenRequest): Promise<SyncHandle> {
-  const file = await findFile(request);
+/** Opens `file`. The caller closes the handle. Throws BlockError. */
+export async function openOpfsHandle(
+  request: OpfsOpenRequest,
+  file: OpfsFileHandle,
+): Promise<SyncHandle> {
   const { path, nodeName: node, signal } = request;
   if (file.createSyncAccessHandle === undefined) {
     throw new BlockError(
@@ -71,7 +73,8 @@ export async function openOpfsHandle(request: OpfsOpenRequest): Promise<SyncHand
   }
 }
 
-async function findFile(request: OpfsOpenRequest): Promise<OpfsFileHandle> {
+/** Walks to the file, and makes it where that is asked for. Throws BlockError. */
+export async function findOpfsFile(request: OpfsOpenRequest): Promise<OpfsFileHandle> {
   const { create, path } = request;
   const names = path.split('/');
   const fileName = names.pop()!;

@@ -8,10 +8,10 @@ import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../bl
 import { FileState } from './file-state.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
 import { browserOpfs } from './opfs-environment.ts';
-import type { OpfsEnvironment } from './opfs-environment.ts';
+import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
-import { openOpfsHandle } from './opfs-open.ts';
+import { findOpfsFile, openOpfsHandle } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
 import { OptionReader } from '../option-reader.ts';
 
@@ -104,6 +104,7 @@ async function openState(
       errnoOf: errnoOfOpfs,
       isGone: isHandleGone,
       notice: (message) => context.notice(message),
+      modified: async () => String((await file.file.getFile()).lastModified),
       facts: { path: options.path, slow, lock: file.locked ? 'web-lock' : 'handle' },
       release: file.release,
     });
@@ -151,6 +152,7 @@ async function createFile(
 }
 
 interface TakenFile {
+  readonly file: OpfsFileHandle;
   readonly handle: SyncHandle;
   readonly locked: boolean;
   readonly release: () => void;
@@ -166,12 +168,13 @@ async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Pro
       ? (): void => {}
       : await lockOpfsPath({ ...request, locks, shared: request.readOnly });
   try {
-    const handle = await openOpfsHandle(request);
+    const file = await findOpfsFile(request);
+    const handle = await openOpfsHandle(request, file);
     if (isAborted(signal)) {
       handle.close();
       throw canceled(path, nodeName, signal!);
     }
-    return { handle, locked: locks !== undefined, release };
+    return { file, handle, locked: locks !== undefined, release };
   } catch (error) {
     release();
     throw error;

@@ -3,8 +3,8 @@
 
 import { BlockError } from '../../block-error.ts';
 import {
-  EXT_BACKING_FORMAT, EXT_END, EXT_FEATURE_TABLE, FEATURE_NAME_BYTES,
-  HEADER_V2_BYTES, HEADER_V3_BYTES, INCOMPAT_COMPRESSION, INCOMPAT_CORRUPT,
+  EXT_BACKING_FORMAT, EXT_END, EXT_FEATURE_TABLE, EXT_GENERATION, EXTENSION_HEAD_BYTES,
+  FEATURE_NAME_BYTES, GENERATION_BYTES, HEADER_V2_BYTES, HEADER_V3_BYTES, INCOMPAT_COMPRESSION, INCOMPAT_CORRUPT,
   INCOMPAT_DATA_FILE, INCOMPAT_DIRTY, INCOMPAT_EXTL2, MAX_BACKING_NAME, MAX_CLUSTER_BITS,
   MAX_L1_BYTES, MAX_REFCOUNT_ORDER, MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS, QCOW2_MAGIC,
   SECTOR_BYTES,
@@ -34,6 +34,16 @@ export interface Qcow2Header {
   readonly featureNames: ReadonlyMap<number, string>;
   /** Magic numbers of all extensions found. */
   readonly extensions: readonly number[];
+  /** Offset of the mark that ends them; 0 where there is none. */
+  readonly extensionsEnd: number;
+  /** Our own extension, and where its bytes lie in the file; see generation.ts. */
+  readonly generation: StoredGeneration | undefined;
+}
+
+export interface StoredGeneration {
+  readonly offset: number;
+  /** GENERATION_BYTES of them. */
+  readonly bytes: Uint8Array;
 }
 
 /** Answers `cluster_bits` of an image whose first bytes are `head`; throws BlockError. */
@@ -172,25 +182,30 @@ function backingName(view: DataView, bytes: Uint8Array, bad: Bad): string | unde
   return new TextDecoder().decode(bytes.subarray(offset, offset + length));
 }
 
-interface Extensions {
-  readonly backingFormat: string | undefined;
-  readonly featureNames: ReadonlyMap<number, string>;
-  readonly extensions: readonly number[];
-}
+type Extensions = Pick<
+  Qcow2Header,
+  'backingFormat' | 'featureNames' | 'extensions' | 'extensionsEnd' | 'generation'
+>;
 
 function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad): Extensions {
   const view = viewOf(bytes);
   const featureNames = new Map<number, string>();
   const extensions: number[] = [];
   let backingFormat: string | undefined;
-  for (let at = from; at + 8 <= end;) {
+  let generation: StoredGeneration | undefined;
+  let extensionsEnd = 0;
+  for (let at = from; at + EXTENSION_HEAD_BYTES <= end;) {
     const magic = view.getUint32(at);
     const length = view.getUint32(at + 4);
-    if (magic === EXT_END) break;
-    if (length > end - at - 8) {
+    if (magic === EXT_END) {
+      extensionsEnd = at;
+      break;
+    }
+    const offset = at + EXTENSION_HEAD_BYTES;
+    if (length > end - offset) {
       throw bad(`header extension 0x${magic.toString(16)} of ${length} bytes leaves the cluster`);
     }
-    const data = bytes.subarray(at + 8, at + 8 + length);
+    const data = bytes.subarray(offset, offset + length);
     extensions.push(magic);
     if (magic === EXT_BACKING_FORMAT) backingFormat = text(data);
     if (magic === EXT_FEATURE_TABLE) {
@@ -199,9 +214,11 @@ function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad)
         featureNames.set(data[i]! * 64 + data[i + 1]!, name);
       }
     }
-    at += 8 + roundUp8(length);
+    if (magic === EXT_GENERATION && length === GENERATION_BYTES)
+      generation = { offset, bytes: data };
+    at = offset + roundUp8(length);
   }
-  return { backingFormat, featureNames, extensions };
+  return { backingFormat, featureNames, extensions, extensionsEnd, generation };
 }
 
 function text(bytes: Uint8Array): string {

@@ -10,6 +10,7 @@ import type { Allocation } from './allocation.ts';
 import { ClusterMap } from './cluster-map.ts';
 import { Faults } from './faults.ts';
 import { FreedClusters } from './freed-clusters.ts';
+import { Generation } from './generation.ts';
 import type { Qcow2Header } from './header.ts';
 import { L1Table } from './l1-table.ts';
 import { Refcounts } from './refcounts.ts';
@@ -35,6 +36,8 @@ export interface ImageParts {
   readonly refcountCacheSize: number;
   /** Overrides the header's feature bit. */
   readonly lazyRefcounts: boolean | undefined;
+  /** Answers `[0, 1)`. */
+  random(): number;
   notice(message: string): void;
 }
 
@@ -53,6 +56,7 @@ export class Qcow2Image {
   readonly l1: L1Table;
   readonly map: ClusterMap;
   readonly refcounts: Refcounts;
+  readonly generation: Generation;
   /** Allocating writes whose clusters are not linked yet. */
   readonly allocations: Set<Allocation> = new Set<Allocation>();
   /** The guest's disk, bytes. */
@@ -84,6 +88,7 @@ export class Qcow2Image {
     this.lazyRefcounts = this.version === 3 && (parts.lazyRefcounts ?? compatible);
     this.#notice = (message) => parts.notice(message);
     this.allocatedEnd = this.roundUp(parts.file.length);
+    this.generation = new Generation(this, () => parts.random());
     this.l1 = new L1Table(this, parts.l1, header.l1TableOffset);
     this.map = new ClusterMap(this, parts.l2CacheSize);
     this.refcounts = new Refcounts(

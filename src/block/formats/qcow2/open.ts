@@ -7,11 +7,11 @@ import type { OpenContext } from '../../block-driver.ts';
 import { BlockError } from '../../block-error.ts';
 import { check } from './check.ts';
 import { createImage, parseCreateOptions } from './create.ts';
-import { checkFeatures, parseClusterBits, parseHeader } from './header.ts';
+import { checkFeatures, parseClusterBits, parseHeader, viewOf } from './header.ts';
 import type { Qcow2Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import type { Qcow2Options } from './options.ts';
-import { HEADER_AUTOCLEAR, HEADER_V2_BYTES, INCOMPAT_CORRUPT } from './spec.ts';
+import { AUTOCLEAR_GENERATION, HEADER_AUTOCLEAR, HEADER_V2_BYTES, INCOMPAT_CORRUPT } from './spec.ts'; // prettier-ignore
 
 const HEAD_BYTES = 512;
 
@@ -46,6 +46,7 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
     l2CacheSize: options.l2CacheSize,
     refcountCacheSize: options.refcountCacheSize,
     lazyRefcounts: options.lazyRefcounts,
+    random: () => context.aioContext.random(),
     notice: (message) => context.notice(message),
   });
   if (readOnly) return image;
@@ -136,10 +137,13 @@ async function openBacking(
   return context.openNamedInImage('backing', header.backingFile, header.backingFormat);
 }
 
-/** We keep up none of the features that these bits vouch for. */
+/** We keep up none of the features that these bits vouch for, but our own. */
 async function clearAutoclear(image: Qcow2Image): Promise<void> {
-  if (image.header.autoclearFeatures === 0n) return;
-  const ret = await image.writeHeader(HEADER_AUTOCLEAR, new Uint8Array(8));
+  const kept = image.generation.sealed ? AUTOCLEAR_GENERATION : 0n;
+  if (image.header.autoclearFeatures === kept) return;
+  const bits = new Uint8Array(8);
+  viewOf(bits).setBigUint64(0, kept);
+  const ret = await image.writeHeader(HEADER_AUTOCLEAR, bits);
   if (ret < 0) throw BlockError.fromRet(ret, `${image.node}: cannot write the header`, image.node);
 }
 

@@ -3,6 +3,7 @@
 // external data files. README.md in this folder tells how the parts fit together.
 
 import type { IOVector } from '../../../base/io-vector.ts';
+import { ECANCELED, OK, andThen } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
 import { ANY_RANGE, REQ_MAY_UNMAP } from '../../block-driver.ts';
 import type { BlockDriver, BlockLimits, BlockStatus, CheckResult, DriverState } from '../../block-driver.ts'; // prettier-ignore
@@ -11,6 +12,7 @@ import { check } from './check.ts';
 import { blockStatus } from './block-status.ts';
 import { createImage, parseCreateOptions } from './create.ts';
 import { pdiscard, pwriteZeroes } from './deallocate.ts';
+import type { Generation } from './generation.ts';
 import type { Qcow2Image } from './image.ts';
 import { openImage } from './open.ts';
 import { parseOptions } from './options.ts';
@@ -25,10 +27,12 @@ export type { Qcow2Options } from './options.ts';
 class Qcow2State implements DriverState {
   readonly limits: BlockLimits;
   readonly #image: Qcow2Image;
+  readonly #generation: Generation;
   #closed = false;
 
   constructor(image: Qcow2Image) {
     this.#image = image;
+    this.#generation = image.generation;
     this.limits = {
       ...ANY_RANGE,
       optTransfer: image.clusterSize,
@@ -48,16 +52,22 @@ class Qcow2State implements DriverState {
   }
 
   pwritev(offset: number, qiov: IOVector): MaybeRet {
+    if (this.#generation.sealed) {
+      return andThen(this.#generation.unseal(), () =>
+        qiov.region.revoked ? -ECANCELED : this.pwritev(offset, qiov),
+      );
+    }
     const ret = pwritev(this.#image, offset, qiov);
     return typeof ret === 'number' ? ret : this.#image.freed.track(ret);
   }
 
   pwriteZeroes(offset: number, bytes: number, flags: number): MaybeRet {
-    return pwriteZeroes(this.#image, offset, bytes, (flags & REQ_MAY_UNMAP) !== 0);
+    const mayUnmap = (flags & REQ_MAY_UNMAP) !== 0;
+    return this.#change(() => pwriteZeroes(this.#image, offset, bytes, mayUnmap));
   }
 
   pdiscard(offset: number, bytes: number): MaybeRet {
-    return pdiscard(this.#image, offset, bytes);
+    return this.#change(() => pdiscard(this.#image, offset, bytes));
   }
 
   flush(): MaybeRet {
@@ -68,12 +78,24 @@ class Qcow2State implements DriverState {
     return blockStatus(this.#image, offset, bytes);
   }
 
-  truncate(length: number): Promise<Ret> {
-    return truncate(this.#image, length);
+  async truncate(length: number): Promise<Ret> {
+    return this.#change(() => truncate(this.#image, length));
   }
 
-  check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+  /** Freeing leaks leaves the guest's disk as it is; mending tables may not. */
+  async check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    const ret = await (fix === 'all' ? this.#change(() => OK) : OK);
+    if (ret < 0) throw BlockError.fromRet(ret, `${this.#image.node}: check`, this.#image.node);
     return check(this.#image, fix);
+  }
+
+  /** This layer's version and the backing file's, which shows through. */
+  async generation(): Promise<string | undefined> {
+    const { backing, file, readOnly } = this.#image;
+    let own = await this.#generation.seal();
+    if (readOnly) own ??= await file.generation();
+    if (own === undefined || backing === undefined) return own;
+    return `${own}+${await backing.generation()}`;
   }
 
   info(): Record<string, unknown> {
@@ -90,6 +112,7 @@ class Qcow2State implements DriverState {
       'backing-filename': header.backingFile,
       'backing-filename-format': header.backingFormat,
       'backing-length': backing?.length,
+      generation: this.#generation.stored,
     };
   }
 
@@ -106,6 +129,11 @@ class Qcow2State implements DriverState {
       allocatedClusters: refcounts.allocated,
       bytesToFree: freed.bytes,
     };
+  }
+
+  /** Runs `operation`, which changes what the guest sees. */
+  #change(operation: () => MaybeRet): MaybeRet {
+    return this.#generation.sealed ? andThen(this.#generation.unseal(), operation) : operation();
   }
 
   async close(): Promise<void> {

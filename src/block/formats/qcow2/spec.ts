@@ -11,6 +11,7 @@ export const HEADER_V3_BYTES = 104;
 export const HEADER_WRITTEN_BYTES = 112;
 
 // Offsets of header fields that change while an image is open.
+export const HEADER_BACKING_FILE = 8;
 export const HEADER_SIZE = 24;
 export const HEADER_L1_SIZE = 36;
 export const HEADER_REFCOUNT_TABLE = 48;
@@ -24,11 +25,18 @@ export const INCOMPAT_COMPRESSION = 8n;
 export const INCOMPAT_EXTL2 = 16n;
 export const COMPAT_LAZY_REFCOUNTS = 1n;
 export const AUTOCLEAR_BITMAPS = 1n;
+/** Ours, of the bits that the format has not given out: EXT_GENERATION holds what it says. */
+export const AUTOCLEAR_GENERATION: bigint = 1n << 63n;
 
 export const EXT_END = 0;
 export const EXT_BACKING_FORMAT = 0xe2792aca;
 export const EXT_FEATURE_TABLE = 0x6803f857;
 export const EXT_BITMAPS = 0x23852875;
+/** Ours: the version of the contents; see generation.ts. */
+export const EXT_GENERATION = 0x44504731;
+export const GENERATION_BYTES = 16;
+/** Magic number and length, before each extension's data. */
+export const EXTENSION_HEAD_BYTES = 8;
 /** Bytes of one entry of the feature name table: type, bit, 46 bytes of name. */
 export const FEATURE_NAME_BYTES = 48;
 
