@@ -3,7 +3,7 @@
 
 import type { EventNotifier } from './event-notifier.ts';
 
-/** What a context runs for a notifier. */
+/** What a context runs for a notifier. None of it is called again before it returned. */
 export interface EventHandler {
   /** Runs after the notifier was set; the context has cleared it. */
   onRead(): void;
@@ -18,13 +18,21 @@ export interface EventHandler {
 
 /** A callback that runs once per `schedule`, in the context's next turn (QEMUBH). */
 export interface BottomHalf {
-  /** Queues it; a no-op while it is queued. */
+  /** Has it run in the next turn; a no-op while it is scheduled. */
   schedule(): void;
-  /** Takes it out of the queue. */
+  /** Has it run when a turn comes anyway, 10 ms from now at the latest; that is no progress. */
+  scheduleIdle(): void;
+  /** Has it not run. */
   cancel(): void;
+  /** Has it not run, ever. Scheduling it afterwards is a bug, and throws. */
+  delete(): void;
+  readonly scheduled: boolean;
 }
 
-/** A one-shot timer. */
+/**
+ * A one-shot timer. Its callback is not called again before it returned, not even by a nested `poll`.
+ * One that outlives requests sets a flag and schedules a bottom half; it does not call a driver.
+ */
 export interface Timer {
   /** Arms it for `expire`, nanoseconds of `AioContext.now()`; moves it when already armed. */
   mod(expire: number): void;
@@ -32,6 +40,10 @@ export interface Timer {
   readonly armed: boolean;
 }
 
+/**
+ * All members are for the context's own thread, except where they say otherwise. What a callback
+ * throws is reported and ends neither the loop nor the other callbacks.
+ */
 export interface AioContext {
   readonly name: string;
   /** Monotonic nanoseconds; virtual in simulation. */
@@ -43,7 +55,7 @@ export interface AioContext {
   /** Runs `callback` in the next turn, after those queued before it (aio_bh_schedule_oneshot). */
   scheduleOneshot(callback: () => void): void;
   newTimer(callback: () => void): Timer;
-  /** Resolves after `ns` nanoseconds; rejects with `signal.reason` when aborted before. */
+  /** Resolves after `ns` nanoseconds; rejects with `signal.reason` when aborted before. Tracked. */
   sleep(ns: number, signal?: AbortSignal): Promise<void>;
   /** Watches `notifier`, or stops watching when `handler` is null (aio_set_event_notifier). */
   setEventNotifier(notifier: EventNotifier, handler: EventHandler | null): void;
@@ -56,6 +68,26 @@ export interface AioContext {
    */
   track<T>(promise: Promise<T>): Promise<T>;
 
-  /** Wakes the loop (aio_notify). The only member another thread may call. */
+  /**
+   * One turn from within a callback of the loop (aio_poll): bottom halves, handlers and timers run
+   * before it returns, in that order, and answers whether there was progress. Promise jobs, messages
+   * and host events never run inside it, so what waits for those waits for ever.
+   * `blocking`: sleeps until there is progress. Throws where the thread must not block: on a page,
+   * and while host work is outstanding.
+   */
+  poll(blocking: boolean): boolean;
+
+  /**
+   * Resolves when `condition` does not hold (AIO_WAIT_WHILE); anything may run meanwhile, promise
+   * jobs too. Whoever changes what `condition` looks at calls `kick`. Tracked.
+   */
+  pollWhile(condition: () => boolean): Promise<void>;
+  /** Has the conditions of `pollWhile` looked at again (aio_wait_kick). */
+  kick(): void;
+
+  /**
+   * Wakes the loop (aio_notify). This and `scheduleOneshot` are for any thread that has the context:
+   * those of a simulation. Workers share no objects, and ring the doorbell instead.
+   */
   notify(): void;
 }

@@ -12,10 +12,14 @@ import { WorkerContext } from './worker-context.ts';
 
 const host = new NodeHost(new URL('file:///unused'));
 
-function setUp(): { context: WorkerContext; doorbell: Int32Array; words: Int32Array } {
+function setUp(onBug?: (error: unknown) => void): {
+  context: WorkerContext;
+  doorbell: Int32Array;
+  words: Int32Array;
+} {
   const doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
   const words = new Int32Array(new SharedArrayBuffer(64));
-  return { context: new WorkerContext('test', host, doorbell), doorbell, words };
+  return { context: new WorkerContext('test', host, doorbell, onBug), doorbell, words };
 }
 
 /** Keeps the loop asynchronous: a test shares its thread and must not be blocked. */
@@ -162,8 +166,84 @@ describe('WorkerContext', () => {
     });
     late.mod(context.now() + 5e6);
     await context.run();
-    expect(context.poll.ns).toBe(0);
+    expect(context.pollPolicy.ns).toBe(0);
     expect(context.counters.pollMisses).toBeLessThanOrEqual(1);
+  });
+
+  it('polls within a callback, and blocks there until there is progress', async () => {
+    const { context, doorbell, words } = setUp();
+    const seen: string[] = [];
+    context.setEventNotifier(new EventNotifier(words, 0, doorbell), {
+      onRead: () => void seen.push('kick'),
+    });
+    context.newTimer(() => seen.push('timer')).mod(context.now() + 60e9);
+    let worker: Worker | undefined;
+    context.scheduleOneshot(() => {
+      context.scheduleOneshot(() => seen.push('bottom half'));
+      expect([context.poll(false), context.poll(false)]).toEqual([true, false]);
+      worker = ringer(words, doorbell, 20);
+      expect(context.poll(true)).toBe(true);
+      context.newTimer(() => seen.push('soon')).mod(context.now() + 2e6);
+      expect(context.poll(true)).toBe(true);
+      context.stop();
+    });
+    await context.run();
+    await worker!.terminate();
+    expect(seen).toEqual(['bottom half', 'kick', 'soon']);
+  });
+
+  it('refuses to block within a callback while host work is outstanding', async () => {
+    const bugs: unknown[] = [];
+    const { context } = setUp((error) => bugs.push(error));
+    const release = holdAsync(context);
+    context.scheduleOneshot(() => {
+      while (context.poll(false));
+      context.poll(true);
+    });
+    context.scheduleOneshot(() => context.stop());
+    await context.run();
+    release();
+    expect(bugs.map(String)).toEqual(['Error: test: poll(true) while host work is outstanding']);
+    expect(context.counters.bugs).toBe(1);
+  });
+
+  it('resolves pollWhile when its condition is over and somebody says so', async () => {
+    const { context } = setUp();
+    let left = 3;
+    const seen: number[] = [];
+    await context.pollWhile(() => false);
+    void context
+      .pollWhile(() => left > 0)
+      .then(() => {
+        seen.push(left);
+        context.stop();
+      });
+    const count = context.newTimer(() => {
+      left -= 1;
+      context.kick();
+      if (left > 0) count.mod(context.now() + 1e6);
+    });
+    count.mod(context.now());
+    await context.run();
+    expect(seen).toEqual([0]);
+    await expect(
+      context.pollWhile(() => {
+        throw new Error('no such condition');
+      }),
+    ).rejects.toThrow('no such condition');
+  });
+
+  it('runs idle bottom halves within 10 ms of sleep, and sleeps all the same', async () => {
+    const { context } = setUp();
+    const started = context.now();
+    const idle = context.newBottomHalf(() => {
+      if (context.counters.blockingSleeps >= 2) context.stop();
+      else idle.scheduleIdle();
+    });
+    idle.scheduleIdle();
+    await context.run();
+    expect(context.now() - started).toBeGreaterThanOrEqual(2 * 9.9e6);
+    expect(context.counters.turns).toBeLessThan(10);
   });
 
   it('rejects a sleep that is aborted', async () => {

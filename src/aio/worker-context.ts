@@ -3,18 +3,16 @@
 // messages can settle. The wake-up is QEMU's notify protocol on seq-cst Atomics: publish "sleeping",
 // look again, sleep on the sequence number read before.
 
+import { assert } from '../base/assert.ts';
 import type { Clock } from '../host/host.ts';
-import type { AioContext, BottomHalf, EventHandler, Timer } from './aio-context.ts';
-import { BottomHalves } from './bottom-halves.ts';
 import {
   DOORBELL_POSTED,
   DOORBELL_RECEIVED,
   DOORBELL_SEQ,
   DOORBELL_SLEEPING,
 } from './event-notifier.ts';
-import type { EventNotifier } from './event-notifier.ts';
+import { LoopContext } from './loop-context.ts';
 import { PollPolicy } from './poll-policy.ts';
-import { TimerList } from './timers.ts';
 
 /** A busy loop lets the host have a turn this often while host work is outstanding. */
 const MAX_BUSY_NS = 500_000;
@@ -30,29 +28,15 @@ export interface LoopCounters {
   asyncSleeps: number;
   pollHits: number;
   pollMisses: number;
+  /** Callbacks that threw. */
+  bugs: number;
 }
 
-interface Watch {
-  readonly notifier: EventNotifier;
-  readonly handler: EventHandler;
-}
-
-export class WorkerContext implements AioContext {
-  readonly name: string;
-  readonly counters: LoopCounters = {
-    turns: 0,
-    blockingSleeps: 0,
-    asyncSleeps: 0,
-    pollHits: 0,
-    pollMisses: 0,
-  };
-  readonly poll: PollPolicy = new PollPolicy();
+export class WorkerContext extends LoopContext {
+  readonly counters: LoopCounters;
+  readonly pollPolicy: PollPolicy = new PollPolicy();
   readonly #clock: Clock;
   readonly #doorbell: Int32Array;
-  readonly #halves: BottomHalves;
-  readonly #timers: TimerList;
-  #watches: readonly Watch[] = [];
-  #hostWork = 0;
   /** Host work settled: those who await it get a turn before the loop may block. */
   #justSettled = false;
   #running = false;
@@ -61,14 +45,31 @@ export class WorkerContext implements AioContext {
   /** A `waitAsync` that has not settled; it stays registered, so the next sleep uses it again. */
   #pendingWait: Promise<unknown> | undefined;
 
-  /** `doorbell`: DOORBELL_WORDS shared words that producers ring (see event-notifier.ts). */
-  constructor(name: string, clock: Clock, doorbell: Int32Array) {
-    this.name = name;
+  /**
+   * `doorbell`: DOORBELL_WORDS shared words that producers ring (see event-notifier.ts). `onBug` hears
+   * what a callback of the loop throws; unless given, that goes uncaught, and the loop goes on.
+   */
+  constructor(
+    name: string,
+    clock: Clock,
+    doorbell: Int32Array,
+    onBug: (error: unknown) => void = (error) => {
+      clock.setTimer(() => {
+        throw error;
+      }, 0);
+    },
+  ) {
+    // prettier-ignore
+    const counters: LoopCounters = {
+      turns: 0, blockingSleeps: 0, asyncSleeps: 0, pollHits: 0, pollMisses: 0, bugs: 0,
+    };
+    super(name, (error) => {
+      counters.bugs += 1;
+      onBug(error);
+    });
+    this.counters = counters;
     this.#clock = clock;
     this.#doorbell = doorbell;
-    const wake = (): void => this.#wakeUp?.();
-    this.#halves = new BottomHalves(wake);
-    this.#timers = new TimerList(wake);
   }
 
   now(): number {
@@ -77,58 +78,20 @@ export class WorkerContext implements AioContext {
   random(): number {
     return this.#clock.random();
   }
-  newBottomHalf(callback: () => void): BottomHalf {
-    return this.#halves.make(callback);
-  }
-  scheduleOneshot(callback: () => void): void {
-    this.#halves.make(callback).schedule();
-  }
-  newTimer(callback: () => void): Timer {
-    return this.#timers.make(callback);
-  }
-
-  sleep(ns: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const abort = (): void => {
-        timer.del();
-        reject(signal!.reason as Error);
-      };
-      const timer = this.newTimer(() => {
-        signal?.removeEventListener('abort', abort);
-        resolve();
-      });
-      if (signal?.aborted === true) return abort();
-      signal?.addEventListener('abort', abort, { once: true });
-      timer.mod(this.now() + ns);
-    });
-  }
-
-  setEventNotifier(notifier: EventNotifier, handler: EventHandler | null): void {
-    const others = this.#watches.filter((watch) => watch.notifier !== notifier);
-    this.#watches = handler === null ? others : [...others, { notifier, handler }];
-    this.#wakeUp?.();
-  }
-
-  /** Host operations that have not settled. */
-  get hostWork(): number {
-    return this.#hostWork;
-  }
-
-  track<T>(promise: Promise<T>): Promise<T> {
-    this.#hostWork += 1;
-    const done = (): void => {
-      this.#hostWork -= 1;
-      this.#justSettled = true;
-      this.#wakeUp?.();
-    };
-    promise.then(done, done);
-    return promise;
-  }
 
   notify(): void {
-    this.#wakeUp?.();
+    this.wake();
     Atomics.add(this.#doorbell, DOORBELL_SEQ, 1);
     Atomics.notify(this.#doorbell, DOORBELL_SEQ);
+  }
+
+  protected override wake(): void {
+    this.#wakeUp?.();
+  }
+
+  protected override hostWorkSettled(): void {
+    this.#justSettled = true;
+    this.wake();
   }
 
   /** Runs the loop until `stop`. */
@@ -137,7 +100,7 @@ export class WorkerContext implements AioContext {
     let busySince = this.now();
     while (this.#running) {
       const started = this.now();
-      if (this.#turn(started)) {
+      if (this.turn(started)) {
         if (started - busySince > MAX_BUSY_NS && !this.#mayBlock()) {
           await this.#clock.turn();
           busySince = this.now();
@@ -153,7 +116,7 @@ export class WorkerContext implements AioContext {
       if (!this.#busyWait(started)) await this.#sleep();
       Atomics.store(this.#doorbell, DOORBELL_SLEEPING, 0);
       busySince = this.now();
-      this.poll.adapt(busySince - started);
+      this.pollPolicy.adapt(busySince - started);
     }
   }
 
@@ -163,42 +126,40 @@ export class WorkerContext implements AioContext {
     this.notify();
   }
 
-  /** One turn: bottom halves, handlers, timers. True when something was done. */
-  #turn(now: number): boolean {
-    this.counters.turns += 1;
-    let progress = this.#halves.run();
-    progress = this.#look() || progress;
-    if (!this.#timers.empty) progress = this.#timers.run(now) || progress;
-    return progress;
+  poll(blocking: boolean): boolean {
+    let progress = this.turn(this.now());
+    if (progress || !blocking) return progress;
+    assert(this.hostWork === 0, `${this.name}: poll(true) while host work is outstanding`);
+    while (!progress) {
+      const seq = Atomics.load(this.#doorbell, DOORBELL_SEQ);
+      if (!this.#lastLook()) this.#block(seq);
+      Atomics.store(this.#doorbell, DOORBELL_SLEEPING, 0);
+      progress = this.turn(this.now());
+    }
+    return true;
   }
 
-  #look(): boolean {
-    let progress = false;
-    for (const { notifier, handler } of this.#watches) {
-      if (notifier.testAndClear()) {
-        handler.onRead();
-        progress = true;
-      } else if (handler.onPoll?.() === true) {
-        progress = true;
-      }
-    }
-    return progress;
+  protected override turn(now: number): boolean {
+    this.counters.turns += 1;
+    return super.turn(now);
   }
 
   /** Polls for the policy's budget, while no host work could need the thread. */
   #busyWait(started: number): boolean {
-    const budget = this.poll.ns;
-    if (budget === 0 || !this.#mayBlock()) return false;
-    const end = Math.min(started + budget, this.#timers.deadline());
+    const budget = this.pollPolicy.ns;
+    if (budget === 0 || this.handlers.polled === 0 || !this.#mayBlock()) return false;
+    const end = Math.min(started + budget, this.deadline(started));
+    let now = started;
     do {
       for (let i = 0; i < ROUNDS_PER_CLOCK; i++) {
-        if (this.#look()) {
+        if (this.handlers.look(now)) {
           this.counters.pollHits += 1;
           return true;
         }
       }
       if (!this.#mayBlock()) return false;
-    } while (this.now() < end);
+      now = this.now();
+    } while (now < end);
     this.counters.pollMisses += 1;
     return false;
   }
@@ -206,18 +167,13 @@ export class WorkerContext implements AioContext {
   /** Publishes "sleeping", then looks once more. True when there is something to do after all. */
   #lastLook(): boolean {
     Atomics.store(this.#doorbell, DOORBELL_SLEEPING, 1);
-    let work = this.#halves.pending || !this.#running;
-    for (const { notifier, handler } of this.#watches) {
-      if (handler.onSleep?.() === true) work = true;
-      if (notifier.isSet()) work = true;
-    }
-    return work;
+    return this.handlers.lastLook() || this.halves.pending;
   }
 
   /** True when nothing but a doorbell, a timer or a kick can bring new work. */
   #mayBlock(): boolean {
     return (
-      this.#hostWork === 0 &&
+      this.hostWork === 0 &&
       Atomics.load(this.#doorbell, DOORBELL_POSTED) ===
         Atomics.load(this.#doorbell, DOORBELL_RECEIVED)
     );
@@ -226,16 +182,21 @@ export class WorkerContext implements AioContext {
   async #sleep(): Promise<void> {
     // Read before "sleeping" is published: a producer that sees the flag bumps it afterwards.
     const seq = Atomics.load(this.#doorbell, DOORBELL_SEQ);
-    if (this.#lastLook()) return;
-    const deadline = this.#timers.deadline();
-    const ms = deadline === Infinity ? Infinity : Math.max(deadline - this.now(), 0) / 1e6;
-    if (this.#mayBlock()) {
-      this.counters.blockingSleeps += 1;
-      Atomics.wait(this.#doorbell, DOORBELL_SEQ, seq, ms);
-      return;
-    }
+    if (this.#lastLook() || !this.#running) return;
+    if (this.#mayBlock()) return this.#block(seq);
     this.counters.asyncSleeps += 1;
-    await this.#sleepAsync(seq, Math.min(ms, KEEP_ALIVE_MS));
+    await this.#sleepAsync(seq, Math.min(this.#sleepMs(), KEEP_ALIVE_MS));
+  }
+
+  #block(seq: number): void {
+    this.counters.blockingSleeps += 1;
+    Atomics.wait(this.#doorbell, DOORBELL_SEQ, seq, this.#sleepMs());
+  }
+
+  /** Until the next deadline. */
+  #sleepMs(): number {
+    const now = this.now();
+    return Math.max(this.deadline(now) - now, 0) / 1e6;
   }
 
   #sleepAsync(seq: number, ms: number): Promise<void> {

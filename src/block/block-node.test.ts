@@ -216,7 +216,7 @@ describe('accounts', () => {
     expect(context.tracked).toBe(0);
     state.mode = 'held';
     const later = [node.preadv(0, bytes(100)), node.flush()];
-    expect([node.inFlight, context.outstanding]).toEqual([2, 2]);
+    expect([node.inFlight, context.hostWork]).toEqual([2, 2]);
     await state.releaseAll();
     expect(await Promise.all(later.map((ret) => Promise.resolve(ret)))).toEqual([0, 0]);
     expect(node.stats.snapshot()).toMatchObject({

@@ -19,6 +19,8 @@ export function eventWords(event: IOThreadEvent): {
       return { level: 'error', words: `The guest's driver broke the rules: ${event.reason}` };
     case 'BLOCK_RESIZE':
       return { level: 'info', words: `'${event.nodeName}' is now ${event.length} bytes long` };
+    case 'IOTHREAD_BUG':
+      return { level: 'error', words: `A bug of diskplane's: ${event.message}` };
     case 'IOTHREAD_FAILED':
       return { level: 'error', words: event.message };
   }

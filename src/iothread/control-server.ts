@@ -25,6 +25,8 @@ import type {
   IOThreadStats,
   WorkerMessage,
 } from './control.ts';
+import { parsePollOptions } from './poll-options.ts';
+import type { PollOptions } from './poll-options.ts';
 
 /** Largest `readNode`, bytes. */
 const MAX_READ = 4 * 1024 * 1024;
@@ -159,11 +161,20 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
 
   async queryIothread(): Promise<IOThreadStats> {
     const devices = [...this.#devices.values()].map((device) => device.stats());
-    return { loop: { ...this.#context.counters }, devices };
+    const { settings, ns } = this.#context.pollPolicy;
+    return {
+      pollMaxNs: settings.maxNs,
+      pollGrow: settings.grow,
+      pollShrink: settings.shrink,
+      pollNs: ns,
+      loop: { ...this.#context.counters },
+      devices,
+    };
   }
 
-  async setPollMax(ns: number): Promise<void> {
-    this.#context.poll.settings = { ...this.#context.poll.settings, maxNs: ns };
+  async setPoll(options: PollOptions): Promise<void> {
+    const { pollPolicy } = this.#context;
+    pollPolicy.settings = parsePollOptions(options, pollPolicy.settings);
   }
 
   async quit(): Promise<void> {

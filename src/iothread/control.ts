@@ -1,9 +1,11 @@
 // What the page asks of an IOThread, in QMP's words. Comlink carries it; data never goes this way.
 
+import type { PollSettings } from '../aio/poll-policy.ts';
 import type { LoopCounters } from '../aio/worker-context.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
+import type { PollOptions } from './poll-options.ts';
 
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
 export type BlockdevOptions = Readonly<Record<string, unknown>>;
@@ -11,7 +13,9 @@ export type BlockdevOptions = Readonly<Record<string, unknown>>;
 export type { BlockNodeInfo, BlockNodeStats };
 
 /** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */
-export interface IOThreadStats {
+export interface IOThreadStats extends Required<PollOptions> {
+  /** How long the loop would busy-wait now, nanoseconds. */
+  readonly pollNs: number;
   readonly loop: LoopCounters;
   readonly devices: readonly DeviceStats[];
 }
@@ -65,6 +69,8 @@ export type IOThreadEvent =
     }
   | { readonly event: 'DEVICE_NEEDS_RESET'; readonly device: string; readonly reason: string }
   | { readonly event: 'BLOCK_RESIZE'; readonly nodeName: string; readonly length: number }
+  /** A callback of the loop threw: a bug of ours. The thread goes on. */
+  | { readonly event: 'IOTHREAD_BUG'; readonly message: string }
   | { readonly event: 'IOTHREAD_FAILED'; readonly message: string };
 
 export type { BackingPolicy };
@@ -82,8 +88,7 @@ export interface IOThreadSetup {
   readonly life: string;
   /** DOORBELL_WORDS shared words. */
   readonly doorbell: SharedArrayBuffer;
-  /** Polling budget, nanoseconds; see PollSettings. */
-  readonly pollMaxNs: number;
+  readonly poll: PollSettings;
 }
 
 /** The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. */
@@ -115,7 +120,8 @@ export interface IOThreadControl {
   /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
   readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
   queryIothread(): Promise<IOThreadStats>;
-  setPollMax(ns: number): Promise<void>;
+  /** Changes how the loop busy-waits, from its next wait on; what is left out stays. */
+  setPoll(options: PollOptions): Promise<void>;
   /** Flushes and closes everything. The worker may be terminated afterwards. */
   quit(): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { releaseProxy, wrap } from 'comlink';
 import type { Endpoint as ComlinkEndpoint, Remote } from 'comlink';
 import { DOORBELL_POSTED, DOORBELL_WORDS, ringDoorbell } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
+import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { Endpoint, Host, WorkerHandle, WorkerSource } from '../host/host.ts';
@@ -21,14 +22,14 @@ import type {
   WorkerMessage,
 } from './control.ts';
 import { DeviceHandle } from './device-handle.ts';
+import { parsePollOptions } from './poll-options.ts';
+import type { PollOptions } from './poll-options.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
 
 /** How an IOThread is started. */
-export interface IOThreadOptions extends WorkerSource {
+export interface IOThreadOptions extends WorkerSource, PollOptions {
   /** Shows up in errors and developer tools. Default 'iothread'. */
   readonly id?: string;
-  /** Longest busy wait, nanoseconds; 0 turns polling off. Default 32768, as QEMU. */
-  readonly pollMaxNs?: number;
   /** How long the worker may take to start, milliseconds. Default 20,000. */
   readonly startTimeoutMs?: number;
   readonly signal?: AbortSignal;
@@ -70,8 +71,9 @@ export class IOThread {
           'same-origin and Cross-Origin-Embedder-Policy: require-corp',
       );
     }
+    const poll = parsePollOptions(options, DEFAULT_POLL);
     const thread = new IOThread(host, options.id ?? 'iothread', options);
-    await thread.#init(options);
+    await thread.#init(options, poll);
     return thread;
   }
 
@@ -140,8 +142,8 @@ export class IOThread {
   queryIothread(): Promise<IOThreadStats> {
     return this.#call(() => this.#control.queryIothread());
   }
-  setPollMax(ns: number): Promise<void> {
-    return this.#call(() => this.#control.setPollMax(ns));
+  setPoll(options: PollOptions): Promise<void> {
+    return this.#call(() => this.#control.setPoll(options));
   }
 
   /** Adds a virtio-blk device that this thread serves. The memory is shared, not copied. */
@@ -183,7 +185,7 @@ export class IOThread {
     return this.close();
   }
 
-  async #init(options: IOThreadOptions): Promise<void> {
+  async #init(options: IOThreadOptions, poll: PollSettings): Promise<void> {
     const limit = options.startTimeoutMs ?? 20_000;
     const cancel = this.#host.setTimer(
       () => this.#fail(new Error(`it did not start within ${limit} ms`)),
@@ -194,7 +196,7 @@ export class IOThread {
         id: this.id,
         life: this.#worker.life,
         doorbell: this.#doorbell.buffer as SharedArrayBuffer,
-        pollMaxNs: options.pollMaxNs ?? DEFAULT_POLL.maxNs,
+        poll,
       };
       await this.#call(() => this.#control.init(setup), options.signal);
       this.#worker.watchLife();

@@ -28,8 +28,11 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
   const init = async (setup: IOThreadSetup): Promise<void> => {
     doorbell = new Int32Array(setup.doorbell, 0, DOORBELL_WORDS);
     Atomics.store(doorbell, DOORBELL_RECEIVED, received);
-    context = new WorkerContext(setup.id, host, doorbell);
-    context.poll.settings = { ...context.poll.settings, maxNs: setup.pollMaxNs };
+    context = new WorkerContext(setup.id, host, doorbell, (error) => {
+      const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      post({ diskplane: 'event', event: { event: 'IOTHREAD_BUG', message } });
+    });
+    context.pollPolicy.settings = setup.poll;
     server = new ControlServer(context, doorbell, post);
     // Whoever hears the answer may wait for this life's end, so it must have begun.
     await host.holdLife(setup.life);

@@ -1,130 +1,80 @@
-// An AioContext for unit tests: real time, the host's own event loop, seeded chance. It has no loop
-// of its own: bottom halves are microtasks, timers the host's, and `notify` looks at the notifiers.
+// An AioContext for unit tests that talk to the real host (files, servers, its timers): real time and
+// the host's own event loop, seeded chance. A turn is a microtask; between two the loop sleeps, as
+// others do, and is woken by the host. Tests without a host use `sim-world.ts`.
 
-import type { AioContext, BottomHalf, EventHandler, Timer } from '../aio/aio-context.ts';
-import type { EventNotifier } from '../aio/event-notifier.ts';
+import { assert } from '../base/assert.ts';
+import { LoopContext } from '../aio/loop-context.ts';
 import { Prng } from './prng.ts';
 
 /** What a test may ask on top. */
-export interface TestContext extends AioContext {
+export interface TestContext extends LoopContext {
   /** Promises handed to `track` so far. */
   readonly tracked: number;
-  /** Of these, not settled yet. */
-  readonly outstanding: number;
-  /** Timers armed now. */
-  readonly armedTimers: number;
 }
 
-/** A fresh context. `seed` fixes what `random` answers. */
-export function testContext(seed = 1): TestContext {
-  return new RealTimeContext(seed);
+/** A fresh context. `seed` fixes what `random` answers; its clock runs `speed` times as fast as ours. */
+export function testContext(seed = 1, speed = 1): TestContext {
+  return new HostContext(seed, speed);
 }
 
-class RealTimeContext implements TestContext {
-  readonly name = 'test';
+class HostContext extends LoopContext implements TestContext {
   tracked = 0;
-  outstanding = 0;
-  armedTimers = 0;
   readonly #prng: Prng;
-  readonly #handlers = new Map<EventNotifier, EventHandler>();
+  readonly #speed: number;
+  #turnDue = false;
+  #alarm: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(seed: number) {
+  constructor(seed: number, speed: number) {
+    // Not caught by anybody: the test run fails.
+    super('test', (error) => {
+      queueMicrotask(() => {
+        throw error;
+      });
+    });
     this.#prng = new Prng(seed);
+    this.#speed = speed;
   }
 
   now(): number {
-    return Math.round(performance.now() * 1e6);
+    return Math.round(performance.now() * 1e6 * this.#speed);
   }
-
   random(): number {
     return this.#prng.next() / 2 ** 32;
   }
-
-  newBottomHalf(callback: () => void): BottomHalf {
-    let scheduled = 0;
-    let cancelled = 0;
-    return {
-      schedule: (): void => {
-        if (scheduled > cancelled) return;
-        const mine = ++scheduled;
-        queueMicrotask(() => {
-          if (mine !== scheduled || cancelled >= mine) return;
-          cancelled = mine;
-          callback();
-        });
-      },
-      cancel: (): void => {
-        cancelled = scheduled;
-      },
-    };
-  }
-
-  scheduleOneshot(callback: () => void): void {
-    queueMicrotask(callback);
-  }
-
-  newTimer(callback: () => void): Timer {
-    let handle: ReturnType<typeof setTimeout> | undefined;
-    const del = (): void => {
-      if (handle === undefined) return;
-      clearTimeout(handle);
-      handle = undefined;
-      this.armedTimers -= 1;
-    };
-    return {
-      mod: (expire): void => {
-        del();
-        this.armedTimers += 1;
-        const fire = (): void => {
-          handle = undefined;
-          this.armedTimers -= 1;
-          callback();
-        };
-        handle = setTimeout(fire, Math.max(0, Math.ceil((expire - this.now()) / 1e6)));
-      },
-      del,
-      get armed(): boolean {
-        return handle !== undefined;
-      },
-    };
-  }
-
-  sleep(ns: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const aborted = (): void => {
-        timer.del();
-        reject(signal?.reason as Error);
-      };
-      const timer = this.newTimer(() => {
-        signal?.removeEventListener('abort', aborted);
-        resolve();
-      });
-      if (signal?.aborted === true) return aborted();
-      signal?.addEventListener('abort', aborted, { once: true });
-      timer.mod(this.now() + ns);
-    });
-  }
-
-  setEventNotifier(notifier: EventNotifier, handler: EventHandler | null): void {
-    if (handler === null) this.#handlers.delete(notifier);
-    else this.#handlers.set(notifier, handler);
-  }
-
-  track<T>(promise: Promise<T>): Promise<T> {
-    this.tracked += 1;
-    this.outstanding += 1;
-    const settled = (): void => {
-      this.outstanding -= 1;
-    };
-    promise.then(settled, settled);
-    return promise;
-  }
-
   notify(): void {
+    this.wake();
+  }
+
+  poll(blocking: boolean): boolean {
+    assert(!blocking, 'a test shares its thread with the host and must not block');
+    return this.turn(this.now());
+  }
+
+  override track<T>(promise: Promise<T>): Promise<T> {
+    this.tracked += 1;
+    return super.track(promise);
+  }
+
+  protected override hostWorkSettled(): void {
+    // Whoever awaits it runs by itself.
+  }
+
+  protected override wake(): void {
+    if (this.#turnDue) return;
+    this.#turnDue = true;
     queueMicrotask(() => {
-      for (const [notifier, handler] of this.#handlers) {
-        if (notifier.testAndClear()) handler.onRead();
-      }
+      this.#turnDue = false;
+      const progress = this.turn(this.now());
+      if (progress || this.handlers.lastLook() || this.halves.pending) this.wake();
+      else this.#sleep();
     });
+  }
+
+  #sleep(): void {
+    clearTimeout(this.#alarm);
+    const now = this.now();
+    const ms = (this.deadline(now) - now) / this.#speed / 1e6;
+    if (ms === Infinity) return;
+    this.#alarm = setTimeout(() => this.wake(), Math.max(0, Math.ceil(ms)));
   }
 }

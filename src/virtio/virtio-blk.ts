@@ -182,8 +182,8 @@ export class VirtioBlk {
       }
     }
     this.channel.acknowledge(this.#generation);
-    // Kicks that came with the start, for whichever queue, are honoured now.
-    for (const queue of this.#queues) queue?.serve();
+    // Kicks that came with the start, for whichever queue, are honoured now, each by its handler.
+    for (const notifier of this.#notifiers) notifier.set();
   }
 
   #drop(): void {

@@ -56,7 +56,7 @@ describe('blob', () => {
     const node = await openGraph(graph, { driver: 'raw', 'node-name': 'top', file });
     await checkReadOnly(node, image, SEED);
     await graph.blockdevDel('top');
-    expect(context.outstanding).toBe(0);
+    expect(context.hostWork).toBe(0);
   });
 
   it('reads a chunk once, four at a time, and answers at once from then on', async () => {

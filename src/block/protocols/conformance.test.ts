@@ -83,7 +83,7 @@ describe('conformance: http', () => {
     await checkReadOnly(node, image, SEED);
     await graph.blockdevDel('top');
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(context.outstanding).toBe(0);
+    expect(context.hostWork).toBe(0);
     expect(context.armedTimers).toBe(0);
   });
 });
