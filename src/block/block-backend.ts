@@ -16,6 +16,16 @@ import { LatencyHistogram } from './latency-histogram.ts';
 import type { BlockParent } from './quiescence.ts';
 import { Quiescence } from './quiescence.ts';
 
+/** Whoever makes requests through a backend, as far as a move to another thread concerns it. */
+export interface BackendUser {
+  /** Makes no new requests; resolves when the last one is answered. */
+  pause(): Promise<void>;
+  /** Goes on: the move was given up. */
+  resume(): void;
+  /** Ends here; answers what the other thread makes it of. Structured-cloneable. */
+  takeAway(): unknown;
+}
+
 export interface BlockBackendOptions {
   readonly name: string;
   readonly context: AioContext;
@@ -40,6 +50,8 @@ export class BlockBackend implements BlockParent {
   enableWriteCache: boolean;
   /** The message of the last exception from below, where there was one. */
   lastBug: string | undefined;
+  /** Set by a user that can move; without one the graph stays in its thread. */
+  user: BackendUser | undefined;
   readonly #context: AioContext;
   readonly #quiescence: Quiescence;
   readonly #resizeListeners = new Set<() => void>();
@@ -74,6 +86,14 @@ export class BlockBackend implements BlockParent {
   /** Requests under way; those that wait for the end of a drained section do not count. */
   get inFlight(): number {
     return this.#quiescence.inFlight;
+  }
+  /** Resolves when nothing is under way and nothing waits for the end of a drained section. */
+  async whenIdle(): Promise<void> {
+    for (;;) {
+      const idle = this.#gated > 0 ? this.#gate() : this.#quiescence.idle();
+      if (idle === undefined) return;
+      await idle;
+    }
   }
 
   /** Puts a medium in where there is none. */

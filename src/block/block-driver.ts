@@ -68,6 +68,14 @@ export interface CheckResult {
   readonly messages: readonly string[];
 }
 
+/** What goes along when a node moves to another thread. */
+export interface Carried {
+  /** Structured-cloneable. */
+  readonly data: unknown;
+  /** Buffers in `data` that are handed over rather than copied. */
+  readonly transfer?: readonly ArrayBuffer[];
+}
+
 /** One open image. A method that is absent is emulated by the node, or answered -ENOTSUP. */
 export interface DriverState {
   /** Bytes. Changes only in `truncate`. */
@@ -105,6 +113,12 @@ export interface DriverState {
   /** Running counts for `query-blockstats`: cache hits, host calls … */
   counters?(): Record<string, number>;
 
+  /**
+   * What another IOThread needs to open this image as it is now, beyond its options: the data of a
+   * disk in memory, an identity that was pinned. Drained, flushed, the last call before `close`.
+   */
+  carry?(): Carried;
+
   /** No new requests come until `drainEnd`; stop background work that would make some. */
   drainBegin?(): void;
   drainEnd?(): void;
@@ -138,6 +152,8 @@ export interface OpenContext {
   readonly signal: AbortSignal | undefined;
   /** Set where the format was guessed: what a guest's new head would be taken for. */
   readonly headGuard?: HeadGuard | undefined;
+  /** Set where the node comes from another thread: what its `carry` answered there. */
+  readonly carried?: unknown;
   /** Tells people something worth knowing that is no failure (a fallback, a repair). */
   notice(message: string): void;
   /**

@@ -65,6 +65,12 @@ export class BlockStats {
     }
   }
 
+  /** Goes on from a `snapshot` taken in another thread. */
+  restore(counts: Readonly<Record<string, number>>): void {
+    Object.assign(this, counts);
+    this.inFlight = 0;
+  }
+
   /** A copy that can be sent to another thread. */
   snapshot(): Record<string, number> {
     return Object.fromEntries(Object.entries(this) as [string, number][]);

@@ -7,6 +7,7 @@ import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
+import { openingParent } from './opening-parent.ts';
 import { Opening } from './opening.ts';
 import type { OpenGraphOptions } from './opening.ts';
 import { OptionReader } from './option-reader.ts';
@@ -56,13 +57,7 @@ async function format(
 ): Promise<void> {
   graph.checkSharing(node, 'file', true);
   const edge = new BlockChild('file', node, true);
-  node.quiescence.attach(edge, {
-    label: 'the creation of an image',
-    parentDrainedBegin: () => {},
-    parentDrainedEnd: () => {},
-    idle: () => undefined,
-    childResized: () => {},
-  });
+  node.quiescence.attach(edge, openingParent('the creation of an image'));
   try {
     await write(edge);
     const ret = await edge.flush();

@@ -25,6 +25,8 @@ export class Graph {
   readonly #backends = new Map<string, BlockBackend>();
   // Wanted by whoever added them, not only by a parent.
   readonly #owned = new Set<BlockNode>();
+  // On their way to another thread.
+  readonly #moving = new Set<BlockNode>();
   // Names of nodes that are being opened.
   readonly #reserved = new Set<string>();
   #autoNames = 0;
@@ -91,6 +93,39 @@ export class Graph {
     for (const node of this.nodes) node.setTiming(on);
   }
 
+  /** Keeps the name of a node that comes from another thread. Throws BlockError('EEXIST'). */
+  reserveMoved(name: string): void {
+    if (this.#nodes.has(name) || this.#reserved.has(name)) {
+      throw new BlockError('EEXIST', `there is a node '${name}' already`);
+    }
+    this.#reserved.add(name);
+  }
+
+  /** Takes out a node that left for another thread. */
+  forget(node: BlockNode): void {
+    this.#nodes.delete(node.name);
+    this.#owned.delete(node);
+  }
+  /** Takes out a backend that left for another thread. */
+  forgetBackend(backend: BlockBackend): void {
+    backend.remove();
+    this.#backends.delete(backend.name);
+  }
+
+  /** Nodes on their way to another thread get no new users. */
+  setMoving(nodes: readonly BlockNode[], moving: boolean): void {
+    for (const node of nodes) {
+      if (moving) this.#moving.add(node);
+      else this.#moving.delete(node);
+    }
+  }
+  isMoving(node: BlockNode): boolean {
+    return this.#moving.has(node);
+  }
+  isOwned(node: BlockNode): boolean {
+    return this.#owned.has(node);
+  }
+
   /** Keeps `node` open until `blockdevDel`, whether or not it has a user. */
   own(node: BlockNode): void {
     this.#owned.add(node);
@@ -101,6 +136,11 @@ export class Graph {
    * way round. Backends share; formats, filters and overlays do not. Throws BlockError('EBUSY').
    */
   checkSharing(node: BlockNode, role: ChildRole, writable: boolean): void {
+    if (this.#moving.has(node)) {
+      throw new BlockError('EBUSY', `node '${node.name}' is being moved to another thread`, {
+        node: node.name,
+      });
+    }
     for (const [edge, parent] of node.quiescence.parents) {
       const conflict = (writable && edge.role !== 'root') || (edge.writable && role !== 'root');
       if (!conflict) continue;
@@ -116,6 +156,11 @@ export class Graph {
   /** Closes the node that `blockdevAdd` made, and what only it used. Throws BlockError('EBUSY'). */
   async blockdevDel(nodeName: string): Promise<void> {
     const node = this.get(nodeName);
+    if (this.#moving.has(node)) {
+      throw new BlockError('EBUSY', `node '${nodeName}' is being moved to another thread`, {
+        node: nodeName,
+      });
+    }
     for (const [edge, parent] of node.quiescence.parents) {
       throw new BlockError(
         'EBUSY',

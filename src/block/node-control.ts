@@ -7,7 +7,7 @@ import { fnv1a64 } from '../base/fnv.ts';
 import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild } from './block-child.ts';
-import type { BlockLimits, CheckResult, DriverState } from './block-driver.ts';
+import type { BlockLimits, Carried, CheckResult, DriverState } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockStats } from './block-stats.ts';
 import type { NodeLatency } from './latency-histogram.ts';
@@ -33,6 +33,9 @@ export interface BlockNodeParts {
   readonly discard?: 'ignore' | 'unmap';
   /** The name that opens this image again, `json:` where there is no shorter one. */
   readonly filename?: string;
+  /** What the driver was opened with (`parseOptions`), and whether the format was guessed. */
+  readonly options?: object;
+  readonly guessed?: boolean;
 }
 
 export abstract class NodeControl implements BlockParent {
@@ -43,10 +46,14 @@ export abstract class NodeControl implements BlockParent {
   readonly readOnly: boolean;
   readonly state: DriverState;
   readonly filename: string;
+  /** What the driver was opened with. Plain data. */
+  readonly options: object;
+  /** The format was guessed to be raw. */
+  readonly guessed: boolean;
   readonly stats: BlockStats;
   readonly quiescence: Quiescence;
   protected readonly context: AioContext;
-  protected readonly discardEnabled: boolean;
+  readonly discardEnabled: boolean;
   protected readonly books: RequestBooks;
   protected readonly alignMask: number;
   protected readonly maxTransfer: number;
@@ -73,6 +80,8 @@ export abstract class NodeControl implements BlockParent {
     this.children = parts.children;
     this.readOnly = parts.readOnly || parts.state.pwritev === undefined;
     this.filename = parts.filename ?? parts.name;
+    this.options = parts.options ?? {};
+    this.guessed = parts.guessed ?? false;
     this.discardEnabled = parts.discard !== 'ignore';
     this.alignMask = requestAlignment - 1;
     this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
@@ -215,6 +224,21 @@ export abstract class NodeControl implements BlockParent {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /**
+   * Ends this node here so that another thread can open it again; answers what it needs for that.
+   * The node is drained and flushed, its parents are gone already.
+   */
+  async detach(): Promise<Carried | undefined> {
+    assert(this.inFlight === 0 && this.quiescence.count > 0, `${this.label} is not drained`);
+    assert(this.quiescence.parents.size === 0, `${this.label} has parents`);
+    const carried = this.state.carry?.();
+    this.lengthNow = -1;
+    this.#closing = this.state.close();
+    await this.#closing;
+    for (const edge of this.children) edge.node.quiescence.detach(edge);
+    return carried;
   }
 
   parentDrainedBegin(): void {

@@ -9,13 +9,13 @@ import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import { filenameOf, resolveFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
+import { openingParent } from './opening-parent.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
 import type { NodeOptions } from './node-options.ts';
 import { applyPolicy } from './policy.ts';
 import type { OpenPolicy } from './policy.ts';
 import { probeImage } from './probe.ts';
 import type { Probed } from './probe.ts';
-import type { BlockParent } from './quiescence.ts';
 import { loadDriver } from './registry.ts';
 
 /** Nodes below one another at most, in options or by backing files. */
@@ -158,6 +158,8 @@ export class Opening {
         children: edges,
         readOnly: flags.readOnly,
         filename: file?.node.filename ?? filenameOf(driver.name, options.rest),
+        options: parsed,
+        guessed: probed.headGuard !== undefined,
         ...(options.discard === undefined ? {} : { discard: options.discard }),
       });
       for (const edge of edges) this.#pending.delete(edge);
@@ -251,17 +253,6 @@ export class Opening {
       cause: signal.reason,
     });
   }
-}
-
-/** Stands in for a node whose driver is being opened. */
-function openingParent(label: string): BlockParent {
-  return {
-    label,
-    parentDrainedBegin: () => {},
-    parentDrainedEnd: () => {},
-    idle: () => undefined,
-    childResized: () => {},
-  };
 }
 
 function cannotWrite(name: string, edge: BlockChild): BlockError {

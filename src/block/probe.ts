@@ -28,6 +28,12 @@ export async function probeImage(file: BlockNode): Promise<Probed> {
   return { driver, headGuard: (changed) => likeliest(formats, changed) };
 }
 
+/** What `probeImage` answers for a format that was guessed to be raw before. */
+export async function headGuard(): Promise<HeadGuard> {
+  const formats = await Promise.all(driverNames('format').map((name) => loadDriver(name)));
+  return (changed) => likeliest(formats, changed);
+}
+
 /** The format, other than raw, that is surest of `head`. */
 function likeliest(formats: readonly BlockDriver[], head: Uint8Array): string | undefined {
   let best: string | undefined;

@@ -8,7 +8,7 @@ import { ECANCELED, EIO, OK } from '../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { IOVector } from '../../base/io-vector.ts';
 import { ANY_RANGE } from '../block-driver.ts';
-import type { BlockLimits, DriverState } from '../block-driver.ts';
+import type { BlockLimits, Carried, DriverState } from '../block-driver.ts';
 import { CACHE_PAGE, HttpCache } from './http-cache.ts';
 import { HttpFault } from './http-fault.ts';
 import { MAX_HTTP_REQUEST } from './http-options.ts';
@@ -66,6 +66,11 @@ export class HttpState implements DriverState {
       fetch: (start, end, sink, signal) =>
         this.#fetch({ start, end, position: start, sink }, signal),
     });
+  }
+
+  /** Which image it is, so that it is the same one on the other thread. */
+  carry(): Carried {
+    return { data: this.#parts.identity };
   }
 
   preadv(offset: number, qiov: IOVector): MaybeRet {

@@ -5,6 +5,7 @@
 import { BlockError } from '../block-error.ts';
 import type { BlockDriver, DriverState, OpenContext } from '../block-driver.ts';
 import { HttpFault } from './http-fault.ts';
+import type { HttpIdentity } from './http-answer.ts';
 import { parseHttpOptions } from './http-options.ts';
 import type { HttpOptions } from './http-options.ts';
 import type { HttpSource } from './http-range.ts';
@@ -41,15 +42,16 @@ async function open(
     fetch: fetchRange,
     aioContext,
     timeoutNs: options.timeout * 1e9,
-    identity: undefined,
+    identity: context.carried as HttpIdentity | undefined,
     requests: 0,
     bytes: 0,
     retries: 0,
   };
   const signal = context.signal ?? new AbortController().signal;
   try {
-    // HEAD lies too often; this asks the very question that all later requests ask.
-    await readRange(source, { start: 0, end: 1, position: 0, sink: () => {} }, signal);
+    // HEAD lies too often; this asks the very question that all later requests ask. An image that
+    // comes from another thread was asked there, and stays pinned to that answer.
+    if (source.identity === undefined) await readRange(source, { start: 0, end: 1, position: 0, sink: () => {} }, signal);
   } catch (error) {
     const fault = error as HttpFault;
     const message = `${node}: cannot open ${options.url}: ${fault.message}`;
@@ -57,7 +59,7 @@ async function open(
   }
   const identity = source.identity!;
   const pinned = pinnedBy(identity);
-  if (pinned === 'size') {
+  if (pinned === 'size' && context.carried === undefined) {
     context.notice(
       `${node}: ${options.url} has neither a strong ETag nor Last-Modified (or hides them): only a ` +
         'change of its size would be noticed',

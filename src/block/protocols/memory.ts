@@ -5,7 +5,7 @@ import type { IOVector } from '../../base/io-vector.ts';
 import { ENOMEM, OK } from '../../base/ret.ts';
 import type { Ret } from '../../base/ret.ts';
 import { ANY_RANGE, REQ_FUA, REQ_MAY_UNMAP } from '../block-driver.ts';
-import type { BlockDriver, BlockLimits, BlockStatus, DriverState } from '../block-driver.ts';
+import type { BlockDriver, BlockLimits, BlockStatus, Carried, DriverState } from '../block-driver.ts';
 import { OptionReader } from '../option-reader.ts';
 
 export interface MemoryOptions {
@@ -16,12 +16,22 @@ export interface MemoryOptions {
 /** What memory comes in, bytes; a guest's page, so that most requests copy whole ones. */
 const PAGE = 4096;
 /** Pages are cut from slabs of this many bytes, and used again when discarded. */
-const SLAB = 64 * PAGE;
+const SLAB_PAGES = 64;
+const SLAB = SLAB_PAGES * PAGE;
 /** Pages of one table. */
 const TABLE_PAGES = 1024;
 const TABLE_BYTES = TABLE_PAGES * PAGE;
 
 type Table = (Uint8Array | undefined)[];
+
+/** A disk's contents on their way to another thread: where in which slab each of its pages lies. */
+interface CarriedPages {
+  readonly length: number;
+  readonly slabs: readonly ArrayBuffer[];
+  /** Page numbers in the disk, and in the slabs put one after the other. */
+  readonly pages: Float64Array<ArrayBuffer>;
+  readonly places: Float64Array<ArrayBuffer>;
+}
 
 class MemoryState implements DriverState {
   length: number;
@@ -38,8 +48,30 @@ class MemoryState implements DriverState {
   #lastIndex = -1;
   #last: Table | undefined;
 
-  constructor(length: number) {
-    this.length = length;
+  /** `carried`: the contents to begin with; taken over. */
+  constructor(length: number, carried?: CarriedPages) {
+    this.length = carried?.length ?? length;
+    if (carried !== undefined) this.#adopt(carried);
+  }
+
+  carry(): Carried {
+    const slabs = new Map<ArrayBufferLike, number>();
+    for (const page of this.#free) if (!slabs.has(page.buffer)) slabs.set(page.buffer, slabs.size);
+    const pages = new Float64Array(this.#pages);
+    const places = new Float64Array(this.#pages);
+    let count = 0;
+    for (const [tableIndex, table] of this.#tables) {
+      table.forEach((page, index) => {
+        if (page === undefined) return;
+        if (!slabs.has(page.buffer)) slabs.set(page.buffer, slabs.size);
+        pages[count] = tableIndex * TABLE_PAGES + index;
+        places[count] = slabs.get(page.buffer)! * SLAB_PAGES + page.byteOffset / PAGE;
+        count += 1;
+      });
+    }
+    const transfer = [...slabs.keys()] as ArrayBuffer[];
+    const data: CarriedPages = { length: this.length, slabs: transfer, pages, places };
+    return { data, transfer };
   }
 
   preadv(offset: number, qiov: IOVector): Ret {
@@ -126,6 +158,21 @@ class MemoryState implements DriverState {
     this.#pages = 0;
   }
 
+  #adopt({ slabs, pages, places }: CarriedPages): void {
+    const used = new Set<number>(places);
+    pages.forEach((page, i) => {
+      const place = places[i]!;
+      const slab = slabs[Math.floor(place / SLAB_PAGES)]!;
+      this.#put(page * PAGE, new Uint8Array(slab, (place % SLAB_PAGES) * PAGE, PAGE));
+    });
+    slabs.forEach((slab, index) => {
+      for (let i = 0; i < SLAB_PAGES; i++) {
+        if (used.has(index * SLAB_PAGES + i)) continue;
+        this.#free.push(new Uint8Array(slab, i * PAGE, PAGE));
+      }
+    });
+  }
+
   #table(offset: number): Table | undefined {
     const index = Math.floor(offset / TABLE_BYTES);
     if (index !== this.#lastIndex) {
@@ -142,16 +189,20 @@ class MemoryState implements DriverState {
   /** A new page at `offset`; undefined when the host has no memory left. */
   #addPage(offset: number): Uint8Array | undefined {
     if (this.#free.length === 0 && !this.#addSlab()) return undefined;
+    const page = this.#free.pop()!;
+    this.#put(offset, page);
+    return page;
+  }
+
+  #put(offset: number, page: Uint8Array): void {
     let table = this.#table(offset);
     if (table === undefined) {
       table = new Array<Uint8Array | undefined>(TABLE_PAGES);
       this.#tables.set(this.#lastIndex, table);
       this.#last = table;
     }
-    const page = this.#free.pop()!;
     table[pageIndex(offset)] = page;
     this.#pages += 1;
-    return page;
   }
 
   #addSlab(): boolean {
@@ -218,7 +269,7 @@ export const driver: BlockDriver<MemoryOptions> = {
     reader.end();
     return { size };
   },
-  async open(_context, options) {
-    return new MemoryState(options.size);
+  async open(context, options) {
+    return new MemoryState(options.size, context.carried as CarriedPages | undefined);
   },
 };

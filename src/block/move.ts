@@ -1,0 +1,335 @@
+// Moving a graph to another thread (QEMU's bdrv_try_change_aio_context). JavaScript objects do not cross
+// threads, so nodes do not either: what they were opened with does. Everything that hangs together
+// moves together: collect, check, drain, then detach parents before children here, and attach children
+// before parents there. A failure there brings all of it back.
+
+import { ENOMEDIUM } from '../base/ret.ts';
+import { BlockBackend } from './block-backend.ts';
+import { BlockChild } from './block-child.ts';
+import type { ChildRole } from './block-child.ts';
+import type { OpenContext } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import { BlockNode } from './block-node.ts';
+import type { Graph } from './graph.ts';
+import { openingParent } from './opening-parent.ts';
+import { headGuard } from './probe.ts';
+import { loadDriver } from './registry.ts';
+
+/** A node on its way. */
+export interface MovedNode {
+  readonly nodeName: string;
+  readonly driver: string;
+  /** What the driver was opened with. */
+  readonly options: object;
+  readonly readOnly: boolean;
+  /** It was guessed to be raw. */
+  readonly guessed: boolean;
+  readonly discard: 'ignore' | 'unmap';
+  readonly filename: string;
+  readonly children: readonly {
+    readonly role: ChildRole;
+    readonly nodeName: string;
+    readonly writable: boolean;
+  }[];
+  /** Somebody added it by name: it stays open without a parent. */
+  readonly owned: boolean;
+  readonly stats: Readonly<Record<string, number>>;
+  /** See `DriverState.carry`. */
+  readonly carried: unknown;
+}
+
+/** A backend on its way, and whose it is. */
+export interface MovedBackend {
+  readonly name: string;
+  readonly nodeName: string;
+  readonly readOnly: boolean;
+  readonly enableWriteCache: boolean;
+  readonly stats: Readonly<Record<string, number>>;
+  /** What its user needs to be made again there: `BackendUser.takeAway`. */
+  readonly user: unknown;
+}
+
+/** A graph between two threads. Structured-cloneable. */
+export interface MovedGraph {
+  /** Parents before children. */
+  readonly nodes: readonly MovedNode[];
+  readonly backends: readonly MovedBackend[];
+  /** Buffers inside that are handed over rather than copied. */
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+/** What hangs together. */
+interface MovePlan {
+  /** Parents before children. */
+  readonly nodes: readonly BlockNode[];
+  readonly backends: readonly BlockBackend[];
+}
+
+/** Everything that reaches `root` or is reached from it, over parents and children. Throws EBUSY. */
+export function planMove(graph: Graph, root: BlockNode): MovePlan {
+  const nodes = new Set<BlockNode>();
+  const backends = new Set<BlockBackend>();
+  const queue = [root];
+  for (let node = queue.pop(); node !== undefined; node = queue.pop()) {
+    if (nodes.has(node)) continue;
+    nodes.add(node);
+    queue.push(...node.children.map((edge) => edge.node));
+    for (const parent of node.quiescence.parents.values()) {
+      if (parent instanceof BlockNode) queue.push(parent);
+      else if (parent instanceof BlockBackend && parent.user !== undefined) backends.add(parent);
+      else throw cannotMove(root, `node '${node.name}' is in use by ${parent.label}`);
+    }
+  }
+  const ordered = parentsFirst(nodes);
+  const moving = ordered.find((node) => graph.isMoving(node));
+  if (moving !== undefined) throw cannotMove(root, `node '${moving.name}' is being moved already`);
+  return { nodes: ordered, backends: [...backends] };
+}
+
+/**
+ * Takes everything that hangs together with `nodeName` out of `graph`, drained and flushed, and
+ * answers what `attachGraph` needs. Throws BlockError, and then all of it goes on where it is.
+ */
+export async function detachGraph(graph: Graph, nodeName: string): Promise<MovedGraph> {
+  const { nodes, backends } = planMove(graph, graph.get(nodeName));
+  graph.setMoving(nodes, true);
+  const paused: BlockBackend[] = [];
+  let drained = false;
+  try {
+    for (const backend of backends) {
+      paused.push(backend);
+      await backend.user!.pause();
+    }
+    for (const node of nodes) node.quiescence.begin();
+    drained = true;
+    for (const node of nodes) await node.quiescence.settle();
+    await flushAll(nodes);
+  } catch (error) {
+    if (drained) for (const node of nodes) node.quiescence.end();
+    graph.setMoving(nodes, false);
+    for (const backend of paused) backend.user!.resume();
+    throw error;
+  }
+  // From here on nothing can fail: closing answers no errors.
+  const movedBackends = backends.map((backend) => {
+    const { name, root, readOnly, enableWriteCache } = backend;
+    const stats = backend.stats.snapshot();
+    const user = backend.user!.takeAway();
+    graph.forgetBackend(backend);
+    return { name, nodeName: root!.name, readOnly, enableWriteCache, stats, user };
+  });
+  const movedNodes: MovedNode[] = [];
+  const transfer: ArrayBuffer[] = [];
+  for (const node of nodes) {
+    const owned = graph.isOwned(node);
+    const carried = await node.detach();
+    graph.forget(node);
+    transfer.push(...(carried?.transfer ?? []));
+    movedNodes.push({
+      nodeName: node.name,
+      driver: node.driver,
+      options: node.options,
+      readOnly: node.readOnly,
+      guessed: node.guessed,
+      discard: node.discardEnabled ? 'unmap' : 'ignore',
+      filename: node.filename,
+      children: node.children.map(({ role, node: child, writable }) => ({
+        role,
+        nodeName: child.name,
+        writable,
+      })),
+      owned,
+      stats: node.stats.snapshot(),
+      carried: carried?.data,
+    });
+  }
+  graph.setMoving(nodes, false);
+  return { nodes: movedNodes, backends: movedBackends, transfer };
+}
+
+/** How a graph is taken in. */
+export interface AttachOptions {
+  /** Makes a backend's user again. Throws BlockError. */
+  readonly adopt: (backend: BlockBackend, user: unknown) => void;
+  readonly onNotice?: (nodeName: string, message: string) => void;
+}
+
+/** The graph could not be taken in; `moved` is what is to be attached elsewhere instead. */
+export interface AttachFailure {
+  readonly error: BlockError;
+  readonly moved: MovedGraph;
+}
+
+/**
+ * Checks that `moved` could be attached, and loads the code it needs, while its disk still works
+ * elsewhere. Throws BlockError.
+ */
+export async function prepareAttach(
+  graph: Graph,
+  nodes: readonly Pick<MovedNode, 'nodeName' | 'driver'>[],
+): Promise<void> {
+  for (const { nodeName, driver } of nodes) {
+    if (graph.find(nodeName) !== undefined) {
+      throw new BlockError('EEXIST', `there is a node '${nodeName}' on the target thread already`);
+    }
+    await loadDriver(driver);
+  }
+}
+
+/**
+ * Opens everything in `moved`, children before parents, then adopts its users. Answers undefined, or
+ * why that failed: then nothing of it is open here.
+ */
+export async function attachGraph(
+  graph: Graph,
+  moved: MovedGraph,
+  options: AttachOptions,
+): Promise<AttachFailure | undefined> {
+  const opened = new Map<string, BlockNode>();
+  try {
+    for (const from of [...moved.nodes].reverse()) {
+      opened.set(from.nodeName, await attachNode(graph, from, opened, options));
+    }
+    for (const backend of moved.backends) adoptBackend(graph, backend, options);
+    return undefined;
+  } catch (cause) {
+    const error =
+      cause instanceof BlockError
+        ? cause
+        : new BlockError('EIO', `the graph cannot be attached: ${String(cause)}`, { cause });
+    return { error, moved: await giveBack(graph, moved, opened) };
+  }
+}
+
+async function attachNode(
+  graph: Graph,
+  from: MovedNode,
+  opened: ReadonlyMap<string, BlockNode>,
+  { onNotice }: AttachOptions,
+): Promise<BlockNode> {
+  const { nodeName: name } = from;
+  const driver = await loadDriver(from.driver);
+  graph.reserveMoved(name);
+  const label = `node '${name}'`;
+  const edges: BlockChild[] = [];
+  // Children are those it had, whatever names options or images give them.
+  const next = (role: ChildRole): BlockChild => {
+    const before = edges.filter((edge) => edge.role === role).length;
+    const child = from.children.filter((candidate) => candidate.role === role)[before];
+    const node = child === undefined ? undefined : opened.get(child.nodeName);
+    if (child === undefined || node === undefined) {
+      throw new BlockError('EIO', `${label} came without its child '${role}'`, { node: name });
+    }
+    const edge = new BlockChild(role, node, child.writable);
+    node.quiescence.attach(edge, openingParent(label));
+    edges.push(edge);
+    return edge;
+  };
+  const context: OpenContext = {
+    nodeName: name,
+    aioContext: graph.context,
+    flags: { readOnly: from.readOnly },
+    signal: undefined,
+    headGuard: from.guessed ? await headGuard() : undefined,
+    carried: from.carried,
+    notice: (message) => onNotice?.(name, message),
+    openChild: async (role) => next(role),
+    openNamedInImage: async (role) => next(role),
+  };
+  try {
+    const state = await driver.open(context, from.options);
+    const node = new BlockNode({
+      name,
+      driver: from.driver,
+      kind: driver.kind,
+      context: graph.context,
+      state,
+      children: edges,
+      readOnly: from.readOnly,
+      discard: from.discard,
+      filename: from.filename,
+      options: from.options,
+      guessed: from.guessed,
+    });
+    node.stats.restore(from.stats);
+    graph.insert(node);
+    if (from.owned) graph.own(node);
+    return node;
+  } catch (error) {
+    for (const edge of edges) edge.node.quiescence.detach(edge);
+    throw error;
+  } finally {
+    graph.releaseName(name);
+  }
+}
+
+function adoptBackend(graph: Graph, from: MovedBackend, options: AttachOptions): void {
+  const { name, nodeName, readOnly, enableWriteCache } = from;
+  const backend = graph.newBackend({ name, nodeName, readOnly, enableWriteCache });
+  backend.stats.restore(from.stats);
+  options.adopt(backend, from.user);
+}
+
+/** Closes what was attached so far, parents first, and takes back what it had been handed. */
+async function giveBack(
+  graph: Graph,
+  moved: MovedGraph,
+  opened: ReadonlyMap<string, BlockNode>,
+): Promise<MovedGraph> {
+  for (const { name } of moved.backends) {
+    const backend = graph.backends.find((candidate) => candidate.name === name);
+    if (backend === undefined) continue;
+    backend.user?.takeAway();
+    graph.forgetBackend(backend);
+  }
+  const transfer: ArrayBuffer[] = [];
+  const nodes: MovedNode[] = [];
+  for (const from of moved.nodes) {
+    const node = opened.get(from.nodeName);
+    if (node === undefined) {
+      nodes.push(from);
+      continue;
+    }
+    await node.drainBegin();
+    const carried = await node.detach();
+    graph.forget(node);
+    transfer.push(...(carried?.transfer ?? []));
+    nodes.push({ ...from, carried: carried?.data });
+  }
+  const kept = moved.transfer.filter((buffer) => buffer.byteLength > 0);
+  return { ...moved, nodes, transfer: [...new Set([...kept, ...transfer])] };
+}
+
+/** Flushes from the tops: a node hands its flush on to the children that it writes to. */
+async function flushAll(nodes: readonly BlockNode[]): Promise<void> {
+  for (const node of nodes) {
+    const above = [...node.quiescence.parents.values()];
+    if (node.readOnly || above.some((parent) => parent instanceof BlockNode)) continue;
+    const ret = await node.flush();
+    if (ret < 0 && ret !== -ENOMEDIUM) {
+      throw BlockError.fromRet(ret, `flush of ${node.label} before its move`, node.name);
+    }
+  }
+}
+
+/** Orders a closed set of nodes so that every parent comes before its children. */
+function parentsFirst(nodes: ReadonlySet<BlockNode>): BlockNode[] {
+  const ordered: BlockNode[] = [];
+  const placed = new Set<BlockNode>();
+  const place = (node: BlockNode): void => {
+    if (placed.has(node)) return;
+    placed.add(node);
+    for (const parent of node.quiescence.parents.values()) {
+      if (parent instanceof BlockNode) place(parent);
+    }
+    ordered.push(node);
+  };
+  for (const node of nodes) place(node);
+  return ordered;
+}
+
+function cannotMove(root: BlockNode, why: string): BlockError {
+  return new BlockError('EBUSY', `node '${root.name}' cannot be moved: ${why}`, {
+    node: root.name,
+  });
+}
