@@ -238,10 +238,15 @@ export class DiskRequests {
   #look(): void {
     const lost = this.#lost();
     if (lost !== undefined) return this.#failAll(lost);
-    this.#driver.reap(this.#onDone);
+    this.#reap();
     if (this.#driver.inFlight === 0) return;
     this.#device.armCall();
-    if (this.#driver.enableCalls()) this.#driver.reap(this.#onDone);
+    if (this.#driver.enableCalls()) this.#reap();
+  }
+
+  /** What is complete makes room for those waiting, even where nothing else is in flight. */
+  #reap(): void {
+    this.#driver.reap(this.#onDone);
     if (this.#waiting.length > 0) this.#pump();
   }
 

@@ -68,6 +68,15 @@ describe('Disk, over an IOThread in a worker', () => {
     await expect(disk.generation()).rejects.toMatchObject({ code: 'ENODEV' });
   });
 
+  it('takes requests that need more than all of the memory between page and thread', async () => {
+    const disk = await memoryDisk(16 * MIB);
+    const data = new Prng(2).bytes(16 * MIB);
+    for (let round = 0; round < 5; round++) await disk.write(0, data);
+    const back = new Uint8Array(data.length);
+    for (let round = 0; round < 5; round++) await disk.read(0, back);
+    expect(same(back, data)).toBe(true);
+  });
+
   it('keeps a byte model through random operations, many at a time', async () => {
     const seed = 7;
     const prng = new Prng(seed);
