@@ -72,14 +72,17 @@ const POOL_PAGES = 64;
 export class Disk implements AsyncDisposable {
   /** Node name of the graph's root. */
   readonly rootNode: string;
-  readonly thread: IOThread;
   readonly readOnly: boolean;
   readonly serial: string;
   /** How requests reach the IOThread: `'shared'` is a virtqueue in shared memory. */
   readonly transport: 'shared' = 'shared' as const;
   readonly #requests: DiskRequests;
-  readonly #ownsThread: boolean;
-  readonly #stopEvents: () => void;
+  readonly #onEvent: ((event: IOThreadEvent) => void) | undefined;
+  #thread: IOThread;
+  #ownsThread: boolean;
+  #stopEvents: () => void;
+  /** The last move; control calls wait for it. */
+  #moving: Promise<unknown> = Promise.resolve();
   #devices = 0;
   #closing: Promise<void> | undefined;
 
@@ -131,6 +134,7 @@ export class Disk implements AsyncDisposable {
     const requests = new DiskRequests(driver, device, root);
     return new Disk(thread, root, readOnly, serial, requests, {
       ownsThread: options.thread === undefined,
+      onEvent: options.onEvent,
       stopEvents,
     });
   }
@@ -141,15 +145,25 @@ export class Disk implements AsyncDisposable {
     readOnly: boolean,
     serial: string,
     requests: DiskRequests,
-    life: { readonly ownsThread: boolean; readonly stopEvents: () => void },
+    life: {
+      readonly ownsThread: boolean;
+      readonly onEvent: ((event: IOThreadEvent) => void) | undefined;
+      readonly stopEvents: () => void;
+    },
   ) {
-    this.thread = thread;
+    this.#thread = thread;
     this.rootNode = rootNode;
     this.readOnly = readOnly;
     this.serial = serial;
     this.#requests = requests;
     this.#ownsThread = life.ownsThread;
+    this.#onEvent = life.onEvent;
     this.#stopEvents = life.stopEvents;
+  }
+
+  /** Where the disk's graph runs. Changes with `moveTo`. */
+  get thread(): IOThread {
+    return this.#thread;
   }
 
   /** Bytes. Changes with `resize`. */
@@ -199,11 +213,13 @@ export class Disk implements AsyncDisposable {
 
   /** Changes the disk's length, a multiple of 512. Guests are told by a config interrupt. */
   async resize(length: number): Promise<void> {
+    await this.#moving;
     await this.thread.blockResize(this.rootNode, length);
   }
 
   /** Checks the image's metadata and repairs what `fix` says. Formats only (ENOTSUP else). */
-  check(fix: 'none' | 'leaks' | 'all' = 'none'): Promise<CheckResult> {
+  async check(fix: 'none' | 'leaks' | 'all' = 'none'): Promise<CheckResult> {
+    await this.#moving;
     return this.thread.blockCheck(this.rootNode, fix);
   }
 
@@ -220,6 +236,7 @@ export class Disk implements AsyncDisposable {
 
   /** The graph and its running counts. */
   async stats(): Promise<DiskStats> {
+    await this.#moving;
     const [nodes, counts] = await Promise.all([
       this.thread.queryBlock(),
       this.thread.queryBlockstats(),
@@ -238,6 +255,7 @@ export class Disk implements AsyncDisposable {
       readonly onProgress?: (progress: { done: number; total: number }) => void;
     } = {},
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    await this.#moving;
     await this.thread.blockFlush(this.rootNode);
     const nodes = await this.thread.queryBlock();
     const root = nodes.find((node) => node.nodeName === this.rootNode);
@@ -257,8 +275,35 @@ export class Disk implements AsyncDisposable {
     }
   }
 
+  /**
+   * Moves the disk to another IOThread while it is in use, its devices and everything that shares a
+   * node with it included: requests wait meanwhile, and none fails. A thread that the disk had to
+   * itself ends afterwards. Resolves with how long the disk stood still, milliseconds. Rejects with
+   * BlockError, and the disk then works on where it was (see `IOThread.blockdevMove`).
+   */
+  moveTo(thread: IOThread, options: RequestOptions = {}): Promise<number> {
+    const move = this.#moving.then(() => this.#moveTo(thread, options.signal));
+    this.#moving = move.catch(() => {});
+    return move;
+  }
+
+  async #moveTo(thread: IOThread, signal: AbortSignal | undefined): Promise<number> {
+    this.#check('moveTo', 0, 0);
+    signal?.throwIfAborted();
+    const from = this.#thread;
+    if (thread === from) return 0;
+    const pauseNs = await from.blockdevMove(this.rootNode, thread, signal);
+    this.#thread = thread;
+    this.#stopEvents();
+    if (this.#onEvent !== undefined) this.#stopEvents = thread.onEvent(this.#onEvent);
+    if (this.#ownsThread) await from.close();
+    this.#ownsThread = false;
+    return pauseNs / 1e6;
+  }
+
   /** For adapters: adds a virtio-blk device that the disk's IOThread serves. */
-  attachDevice(options: AttachOptions): Promise<DeviceHandle> {
+  async attachDevice(options: AttachOptions): Promise<DeviceHandle> {
+    await this.#moving;
     this.#devices += 1;
     const { id = `${this.rootNode}:device${this.#devices}`, ...rest } = options;
     const { serial, readOnly } = this;
@@ -275,6 +320,7 @@ export class Disk implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    await this.#moving;
     try {
       if (this.thread.failed === undefined) {
         if (!this.readOnly) await this.flush();

@@ -29,11 +29,14 @@ export class Graph {
   readonly #moving = new Set<BlockNode>();
   // Names of nodes that are being opened.
   readonly #reserved = new Set<string>();
+  readonly #autoPrefix: string;
   #autoNames = 0;
   #timing = false;
 
-  constructor(context: AioContext) {
+  /** `autoPrefix` begins the names of nodes that were given none: of no other thread's graph. */
+  constructor(context: AioContext, autoPrefix = '#block') {
     this.context = context;
+    this.#autoPrefix = autoPrefix;
   }
 
   get nodes(): readonly BlockNode[] {
@@ -59,7 +62,7 @@ export class Graph {
   reserveName(wanted: string | undefined): string {
     if (wanted === undefined) {
       let name: string;
-      do name = `#block${String(this.#autoNames++).padStart(3, '0')}`;
+      do name = `${this.#autoPrefix}${String(this.#autoNames++).padStart(3, '0')}`;
       while (this.#nodes.has(name));
       this.#reserved.add(name);
       return name;

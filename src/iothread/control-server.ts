@@ -1,16 +1,21 @@
 // The control calls, on the IOThread: QMP's commands over a graph and its devices. Throws
 // BlockErrors, which survive the hop; everything else is a bug and arrives as a plain Error.
 
+import { transfer } from 'comlink';
 import type { WorkerContext } from '../aio/worker-context.ts';
 import { IOVector } from '../base/io-vector.ts';
 import { errorCode } from '../base/ret.ts';
 import type { Ret } from '../base/ret.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import { BlockError } from '../block/block-error.ts';
+import type { BlockBackend } from '../block/block-backend.ts';
 import { Graph } from '../block/graph.ts';
+import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
+import type { MovedGraph } from '../block/move.ts';
 import { createImage, openGraph } from '../block/open.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
+import type { RingPositions } from '../virtio/virtio-blk.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import type {
@@ -23,6 +28,7 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   IOThreadStats,
+  MovingNode,
   WorkerMessage,
 } from './control.ts';
 import { parsePollOptions } from './poll-options.ts';
@@ -39,16 +45,19 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   readonly #post: (message: WorkerMessage) => void;
   readonly #graph: Graph;
   readonly #devices = new Map<string, VirtioBlk>();
+  /** A graph that could not be attached, for the page to bring back to where it was. */
+  #comingBack: MovedGraph | undefined;
 
   constructor(
     context: WorkerContext,
     doorbell: Int32Array,
     post: (message: WorkerMessage) => void,
+    autoPrefix: string,
   ) {
     this.#context = context;
     this.#doorbell = doorbell;
     this.#post = post;
-    this.#graph = new Graph(context);
+    this.#graph = new Graph(context, autoPrefix);
   }
 
   async blockdevAdd(
@@ -97,18 +106,26 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     const { id, numQueues } = options;
     if (this.#devices.has(id)) throw new BlockError('EEXIST', `there is a device '${id}' already`);
     checkMemory(options);
-    const buffer = new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
-    const module = instantiateQueueModule(options.memory);
+    const channel = new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
     const backend = this.#graph.newBackend({
       name: id,
       nodeName: options.drive,
       ...(options.readOnly === true ? { readOnly: true } : {}),
     });
+    this.#plug(backend, { options, channel, resumeAt: undefined });
+    return { channel };
+  }
+
+  /** Makes a device on `backend`, a new one or one that another thread served so far. */
+  #plug(backend: BlockBackend, moved: MovedDevice): void {
+    const { options, channel, resumeAt } = moved;
+    const { id } = options;
+    const module = instantiateQueueModule(options.memory);
     const device = new VirtioBlk({
       id,
       context: this.#context,
       backend,
-      channel: new DeviceChannel(buffer, numQueues),
+      channel: new DeviceChannel(channel, options.numQueues),
       doorbell: this.#doorbell,
       ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
       newQueue: (index, config) =>
@@ -123,9 +140,47 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
       onError: (operation, ret, offset) => this.#ioError(id, operation, ret, offset),
       onBroken: (reason) => this.#event({ event: 'DEVICE_NEEDS_RESET', device: id, reason }),
       sendCall: () => this.#post({ diskplane: 'call', device: id }),
+      resumeAt,
     });
+    backend.user = {
+      pause: () => device.pause(),
+      resume: () => device.resume(),
+      takeAway: (): MovedDevice => {
+        this.#devices.delete(id);
+        return { options, channel, resumeAt: device.leave() };
+      },
+    };
     this.#devices.set(id, device);
-    return { channel: buffer };
+  }
+
+  async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
+    const { nodes } = planMove(this.#graph, this.#graph.get(nodeName));
+    return nodes.map(({ name, driver }) => ({ nodeName: name, driver }));
+  }
+
+  async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
+    await prepareAttach(this.#graph, nodes);
+  }
+
+  async blockdevDetach(nodeName: string): Promise<MovedGraph> {
+    return handOver(await detachGraph(this.#graph, nodeName));
+  }
+
+  async blockdevAttach(moved: MovedGraph): Promise<void> {
+    const failure = await attachGraph(this.#graph, moved, {
+      adopt: (backend, user) => this.#plug(backend, user as MovedDevice),
+      onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
+    });
+    if (failure === undefined) return;
+    this.#comingBack = failure.moved;
+    throw failure.error;
+  }
+
+  async blockdevTakeBack(): Promise<MovedGraph> {
+    const moved = this.#comingBack;
+    if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
+    this.#comingBack = undefined;
+    return handOver(moved);
   }
 
   async deviceDel(id: string): Promise<void> {
@@ -197,6 +252,18 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     const message = `${operation} at ${offset} failed: ${code}`;
     this.#event({ event: 'BLOCK_IO_ERROR', device, operation, code, message });
   }
+}
+
+/** A device on its way to another thread: the rings stay where they are. */
+interface MovedDevice {
+  readonly options: DeviceOptions;
+  readonly channel: SharedArrayBuffer;
+  readonly resumeAt: RingPositions | undefined;
+}
+
+/** Sends buffers that a disk in memory consists of along instead of copying them. */
+function handOver(moved: MovedGraph): MovedGraph {
+  return transfer(moved, [...moved.transfer]);
 }
 
 /** The guest's RAM and our scratch must lie in the memory, and not in each other. */

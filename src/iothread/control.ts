@@ -3,6 +3,7 @@
 import type { PollSettings } from '../aio/poll-policy.ts';
 import type { LoopCounters } from '../aio/worker-context.ts';
 import type { CheckResult } from '../block/block-driver.ts';
+import type { MovedGraph, MovedNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
 import type { PollOptions } from './poll-options.ts';
@@ -75,6 +76,9 @@ export type IOThreadEvent =
 
 export type { BackingPolicy };
 
+/** A node that is about to move. */
+export type MovingNode = Pick<MovedNode, 'nodeName' | 'driver'>;
+
 /** What the worker sends unasked; everything else is Comlink's. */
 export type WorkerMessage =
   | { readonly diskplane: 'event'; readonly event: IOThreadEvent }
@@ -89,6 +93,8 @@ export interface IOThreadSetup {
   /** DOORBELL_WORDS shared words. */
   readonly doorbell: SharedArrayBuffer;
   readonly poll: PollSettings;
+  /** What names of nodes begin with that were given none; no other thread's. */
+  readonly autoPrefix: string;
 }
 
 /** The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. */
@@ -110,6 +116,15 @@ export interface IOThreadControl {
   blockFlush(nodeName: string): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
+  /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
+  blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]>;
+  /** Checks that these nodes could be taken in, and loads what they need. */
+  blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void>;
+  /** Takes a graph and its devices out of this thread; they are nowhere until attached again. */
+  blockdevDetach(nodeName: string): Promise<MovedGraph>;
+  /** Takes them in. Where that fails, `blockdevTakeBack` answers what to attach elsewhere. */
+  blockdevAttach(moved: MovedGraph): Promise<void>;
+  blockdevTakeBack(): Promise<MovedGraph>;
   deviceAdd(options: DeviceOptions): Promise<DeviceSetup>;
   /** Waits for what is in flight, then removes the device; its disk stays open. */
   deviceDel(id: string): Promise<void>;

@@ -9,9 +9,9 @@ export class DeviceHandle {
   readonly id: string;
   readonly channel: DeviceChannel;
   /** What the IOThread sleeps on; a guest on a thread of its own rings it there. Shared. */
-  readonly doorbell: Int32Array;
-  readonly #notifiers: EventNotifier[] = [];
-  readonly #remove: () => Promise<void>;
+  doorbell: Int32Array;
+  #notifiers: EventNotifier[] = [];
+  #remove: () => Promise<void>;
   readonly #how: number;
   #listener: (() => void) | null = null;
   #armed = false;
@@ -29,6 +29,20 @@ export class DeviceHandle {
     this.doorbell = doorbell;
     this.#remove = remove;
     this.#how = typeof Atomics.waitAsync === 'function' ? WAIT_ATOMICS : WAIT_MESSAGE;
+    this.#watch();
+  }
+
+  /** Another IOThread serves the device from now on. Kicks that went to the old one count. */
+  moved(doorbell: Int32Array, remove: () => Promise<void>): void {
+    this.doorbell = doorbell;
+    this.#remove = remove;
+    this.#watch();
+    for (let q = 0; q < this.channel.numQueues; q++) this.kick(q);
+  }
+
+  #watch(): void {
+    const { channel, doorbell } = this;
+    this.#notifiers = [];
     for (let q = 0; q < channel.numQueues; q++) {
       this.#notifiers.push(new EventNotifier(channel.words, channel.kickIndex(q), doorbell));
     }

@@ -1,13 +1,14 @@
 // The page's handle on an IOThread (QEMU's -object iothread): starts the worker, carries control
 // calls over Comlink, and makes a worker that dies fail every call and every device, clearly.
 
-import { releaseProxy, wrap } from 'comlink';
+import { releaseProxy, transfer, wrap } from 'comlink';
 import type { Endpoint as ComlinkEndpoint, Remote } from 'comlink';
 import { DOORBELL_POSTED, DOORBELL_WORDS, ringDoorbell } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
+import type { MovedGraph } from '../block/move.ts';
 import type { Endpoint, Host, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import type {
@@ -35,6 +36,9 @@ export interface IOThreadOptions extends WorkerSource, PollOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How many threads this page has started: their nodes get names of their own. */
+let started = 0;
+
 /** How long a clean end may take before the worker is terminated all the same. */
 const QUIT_TIMEOUT_MS = 10_000;
 
@@ -59,6 +63,7 @@ export class IOThread {
   readonly #devices = new Map<string, DeviceHandle>();
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
   readonly #stopWatchingPage: () => void;
+  readonly #autoPrefix: string;
   #failed: BlockError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -80,6 +85,8 @@ export class IOThread {
   private constructor(host: Host, id: string, source: WorkerSource) {
     installTransferHandlers();
     this.id = id;
+    this.#autoPrefix = started === 0 ? '#block' : `#block${started}-`;
+    started += 1;
     this.#host = host;
     this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
     this.#worker = spawn(host, id, source);
@@ -146,6 +153,66 @@ export class IOThread {
     return this.#call(() => this.#control.setPoll(options));
   }
 
+  /**
+   * Moves the graph that `nodeName` is part of, with its devices, to `target`. Their guests see a
+   * pause, never an error. Throws BlockError, and then all of it works on where it was; only where
+   * it can be opened neither there nor here any more (EIO) its devices are gone. Answers how long
+   * the devices stood still, nanoseconds.
+   */
+  async blockdevMove(nodeName: string, target: IOThread, signal?: AbortSignal): Promise<number> {
+    if (target === this) return 0;
+    const nodes = await this.#call(() => this.#control.blockdevPlanMove(nodeName), signal);
+    await target.#call(() => target.#control.blockdevPrepareAttach(nodes), signal);
+    signal?.throwIfAborted();
+    const start = this.#host.now();
+    const moved = await this.#call(() => this.#control.blockdevDetach(nodeName));
+    try {
+      await target.#attach(moved);
+    } catch (error) {
+      await this.#bringBack(moved, target, error);
+      throw error;
+    }
+    for (const { name } of moved.backends) {
+      const device = this.#devices.get(name);
+      if (device === undefined) continue;
+      this.#devices.delete(name);
+      target.#devices.set(name, device);
+      device.moved(target.#doorbell, () => target.deviceDel(name));
+      if (target.#failed !== undefined) device.fail(target.#failed);
+    }
+    return this.#host.now() - start;
+  }
+
+  #attach(moved: MovedGraph): Promise<void> {
+    return this.#call(() =>
+      this.#control.blockdevAttach(transfer<MovedGraph>(moved, [...moved.transfer])),
+    );
+  }
+
+  /** Attaches here again what `target` could not take in. */
+  async #bringBack(moved: MovedGraph, target: IOThread, why: unknown): Promise<void> {
+    try {
+      const back =
+        target.#failed === undefined
+          ? await target.#call(() => target.#control.blockdevTakeBack())
+          : moved;
+      await this.#attach(back);
+    } catch (cause) {
+      const names = moved.nodes.map((node) => `'${node.nodeName}'`).join(', ');
+      const error = new BlockError(
+        'EIO',
+        `${names} could be opened neither on '${target.id}' (${String(why)}) ` +
+          `nor on '${this.id}' again (${String(cause)})`,
+        { cause },
+      );
+      for (const { name } of moved.backends) this.#devices.get(name)?.fail(error);
+      throw error;
+    }
+    for (const { name } of moved.backends) {
+      this.#devices.get(name)?.moved(this.#doorbell, () => this.deviceDel(name));
+    }
+  }
+
   /** Adds a virtio-blk device that this thread serves. The memory is shared, not copied. */
   async deviceAdd(options: DeviceOptions): Promise<DeviceHandle> {
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
@@ -197,6 +264,7 @@ export class IOThread {
         life: this.#worker.life,
         doorbell: this.#doorbell.buffer as SharedArrayBuffer,
         poll,
+        autoPrefix: this.#autoPrefix,
       };
       await this.#call(() => this.#control.init(setup), options.signal);
       this.#worker.watchLife();

@@ -33,7 +33,7 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
       post({ diskplane: 'event', event: { event: 'IOTHREAD_BUG', message } });
     });
     context.pollPolicy.settings = setup.poll;
-    server = new ControlServer(context, doorbell, post);
+    server = new ControlServer(context, doorbell, post, setup.autoPrefix);
     // Whoever hears the answer may wait for this life's end, so it must have begun.
     await host.holdLife(setup.life);
     // The answer to this call leaves first: the loop may block at once.

@@ -108,6 +108,17 @@ export class RequestQueue {
   }
 
   /**
+   * Publishes what is complete and stops; answers where the rings stand. Nothing is in flight.
+   * Undefined where the queue is broken: the driver has to reset it.
+   */
+  leave(): readonly [number, number] | undefined {
+    if (this.#stopped) return undefined;
+    this.#publish();
+    this.stop();
+    return this.#queue.error === VQ_OK ? this.#queue.save() : undefined;
+  }
+
+  /**
    * Serves what the queue holds, at most one ring's worth so that other queues get their turn.
    * True when there was something.
    */

@@ -21,6 +21,14 @@ export type IOErrorReport = (
   offset: number,
 ) => void;
 
+/** Where a device stood when it left another IOThread. Structured-cloneable. */
+export interface RingPositions {
+  /** Of the DeviceChannel, then. */
+  readonly generation: number;
+  /** By queue; see `Virtqueue.save`. */
+  readonly rings: readonly (readonly [number, number] | undefined)[];
+}
+
 export interface VirtioBlkOptions {
   readonly id: string;
   readonly context: AioContext;
@@ -38,6 +46,8 @@ export interface VirtioBlkOptions {
   readonly onBroken: (reason: string) => void;
   /** Sends the transport a message, where it cannot wait on shared memory. */
   readonly sendCall: () => void;
+  /** Where to go on, for a device that another IOThread served so far. */
+  readonly resumeAt?: RingPositions | undefined;
 }
 
 export class VirtioBlk {
@@ -50,6 +60,7 @@ export class VirtioBlk {
   #queues: (RequestQueue | undefined)[] = [];
   #region: MemoryRegion;
   #generation = 0;
+  #paused = false;
   readonly #onResize: () => void;
 
   constructor(options: VirtioBlkOptions) {
@@ -76,7 +87,7 @@ export class VirtioBlk {
       options.context.setEventNotifier(notifier, {
         onRead: () => void this.#serve(index),
         onPoll: () => this.#poll(index),
-        onSleep: () => this.#queues[index]?.enableNotification() === true,
+        onSleep: () => !this.#paused && this.#queues[index]?.enableNotification() === true,
       });
     });
   }
@@ -127,6 +138,28 @@ export class VirtioBlk {
     this.#drop();
   }
 
+  /** Takes no more requests; resolves when the last one is answered. For a move (BackendUser). */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await this.backend.whenIdle();
+  }
+
+  /** Goes on after `pause`. */
+  resume(): void {
+    this.#paused = false;
+    for (let index = 0; index < this.#queues.length; index++) this.#serve(index);
+  }
+
+  /** Ends here, after `pause`, for another IOThread to go on with the same rings. */
+  leave(): RingPositions {
+    const rings = this.#queues.map((queue) => queue?.leave());
+    const generation = this.#generation;
+    this.remove();
+    // It may leave again before it served anything here.
+    if (generation === 0) return this.#options.resumeAt ?? { generation, rings: [] };
+    return { generation, rings };
+  }
+
   /** Waits for what is in flight; the guest's side has stopped submitting. */
   async drain(): Promise<void> {
     await this.backend.drain();
@@ -145,12 +178,14 @@ export class VirtioBlk {
   }
 
   #poll(index: number): boolean {
+    if (this.#paused) return false;
     if (this.channel.generation !== this.#generation) this.#takeOver();
     const queue = this.#queues[index];
     return queue !== undefined && queue.hasWork() && queue.serve();
   }
 
   #serve(index: number): boolean {
+    if (this.#paused) return false;
     if (this.channel.generation !== this.#generation) this.#takeOver();
     return this.#queues[index]?.serve() === true;
   }
@@ -160,7 +195,10 @@ export class VirtioBlk {
     this.#drop();
     this.#region = new MemoryRegion(this.#options.ram);
     this.#generation = this.channel.generation;
-    if ((this.#generation & 1) === 1) {
+    // A device that broke on another IOThread stays so until the driver resets it.
+    if ((this.#generation & 1) === 1 && this.channel.broken === 0) {
+      const { resumeAt } = this.#options;
+      const rings = resumeAt?.generation === this.#generation ? resumeAt.rings : [];
       const features = this.channel.features;
       const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
       for (let index = 0; index < this.channel.numQueues; index++) {
@@ -175,7 +213,9 @@ export class VirtioBlk {
           indirect: has(VIRTIO_F_INDIRECT_DESC),
           packed: has(VIRTIO_F_RING_PACKED),
         });
-        if (setup.lastAvail !== 0 || setup.usedIdx !== 0) {
+        const at = rings[index];
+        if (at !== undefined) queue.restore(at);
+        else if (setup.lastAvail !== 0 || setup.usedIdx !== 0) {
           queue.restore([setup.lastAvail, setup.usedIdx]);
         }
         this.#queues[index] = new RequestQueue(this, index, queue, this.#region);

@@ -51,7 +51,8 @@ async function open(
   try {
     // HEAD lies too often; this asks the very question that all later requests ask. An image that
     // comes from another thread was asked there, and stays pinned to that answer.
-    if (source.identity === undefined) await readRange(source, { start: 0, end: 1, position: 0, sink: () => {} }, signal);
+    if (source.identity === undefined)
+      await readRange(source, { start: 0, end: 1, position: 0, sink: () => {} }, signal);
   } catch (error) {
     const fault = error as HttpFault;
     const message = `${node}: cannot open ${options.url}: ${fault.message}`;

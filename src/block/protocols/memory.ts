@@ -5,7 +5,13 @@ import type { IOVector } from '../../base/io-vector.ts';
 import { ENOMEM, OK } from '../../base/ret.ts';
 import type { Ret } from '../../base/ret.ts';
 import { ANY_RANGE, REQ_FUA, REQ_MAY_UNMAP } from '../block-driver.ts';
-import type { BlockDriver, BlockLimits, BlockStatus, Carried, DriverState } from '../block-driver.ts';
+import type {
+  BlockDriver,
+  BlockLimits,
+  BlockStatus,
+  Carried,
+  DriverState,
+} from '../block-driver.ts';
 import { OptionReader } from '../option-reader.ts';
 
 export interface MemoryOptions {
