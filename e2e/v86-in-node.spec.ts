@@ -97,6 +97,16 @@ test.describe('a guest boots from an attached disk', () => {
     return Disk.open(host, { driver: 'file', filename }, { serial: 'boot-test' });
   }
 
+  /** What the guest writes goes to a qcow2 file, made when it is opened first. */
+  function openOverlay(guest: string, name: string): Promise<Disk> {
+    const options = {
+      driver: 'qcow2',
+      file: { driver: 'file', filename: join(folder, name), create: true },
+      backing: { driver: 'raw', file: { driver: 'file', filename: join(guest, 'rootfs.img') } },
+    };
+    return Disk.open(host, options, { serial: 'boot-test' });
+  }
+
   /** To the shell; writes 1 MiB past the page cache and answers its sum, read back from the disk. */
   async function bootAndWrite({ emulator, serial, device }: Machine): Promise<string> {
     await emulator.run();
@@ -116,8 +126,10 @@ test.describe('a guest boots from an attached disk', () => {
     return SUM.exec(await serial.run('echo 3 >/proc/sys/vm/drop_caches; md5sum </f'))?.[0];
   }
 
-  test('through bounce buffers; its saved state goes on in place', async ({ guest }) => {
-    const disk = await openDisk(guest, 'bounce.img');
+  test('through bounce buffers; its saved state goes on in place, on that very disk', async ({
+    guest,
+  }) => {
+    const disk = await openOverlay(guest, 'saved.qcow2');
     const first = await machine(guest, disk);
     expect(first.device.transport).toBe('bounce');
     const sum = await bootAndWrite(first);
@@ -125,21 +137,34 @@ test.describe('a guest boots from an attached disk', () => {
     expect(counters['bytesCopied']).toBeGreaterThan(2 * 1024 * 1024);
 
     await first.emulator.stop();
-    const registers = await first.device.save();
+    const saved = structuredClone(await first.device.save());
     const state = await first.emulator.save_state();
     await first.emulator.destroy();
     await first.device.detach();
+    await disk.close();
 
+    // After a reload: the disk is as it was left, so the machine goes on.
+    const again = await openOverlay(guest, 'saved.qcow2');
     const shared = sharedMemoryV86({ wasm: await readFile(V86_WASM) });
-    const second = await machine(guest, disk, shared, false);
+    const second = await machine(guest, again, shared, false);
     expect(second.device.transport).toBe('zero-copy');
     await second.emulator.restore_state(state);
-    second.device.restore(registers);
+    await second.device.restore(saved);
     await second.emulator.run();
     expect(await sumFromDisk(second.serial)).toBe(sum);
+
+    // Now the disk went on, and what the state's memory knows of it is not true any more.
+    await second.serial.run('echo more >/g && sync');
+    await second.emulator.stop();
+    await second.emulator.restore_state(state);
+    const refused = expect(second.device.restore(saved)).rejects;
+    await refused.toMatchObject({
+      code: 'ESTALE',
+      message: expect.stringMatching(/'boot-test'.*was written to since.*or boot instead/),
+    });
     await second.emulator.destroy();
     await second.device.detach();
-    await disk.close();
+    await again.close();
   });
 
   test('in place, on shared memory', async ({ guest }) => {

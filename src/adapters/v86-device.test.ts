@@ -167,12 +167,25 @@ describe.each(['zero-copy', 'bounce'] as const)('a disk on v86, %s', (transport)
     if (guest.queue.publish()) guest.out16(0x44, 0);
     const state = structuredClone(await guest.device.save());
     expect((await guest.done())[1]).toBe(0);
-    expect(() => guest.device.restore({ ...state, serial: 'another' })).toThrow(/another/);
+    expect(state.disk).toMatchObject({ serial: 'v86', length: 8 * MIB });
     guest.out8(STATUS, 0);
     await guest.until(() => guest.in8(STATUS) === 0);
-    guest.device.restore(state);
+    await guest.device.restore(state);
     expect(guest.in8(STATUS)).toBe(15);
     expect(await guest.request(IN, 0, DATA, 512)).toEqual([1, 0, 513]);
+
+    // The disk goes on, the state does not.
+    expect(await guest.request(OUT, 0, DATA, 512)).toEqual([1, 0, 1]);
+    await guest.until(() => guest.in8(ISR) === 1);
+    const refused = expect(guest.device.restore(state)).rejects;
+    await refused.toMatchObject({
+      code: 'ESTALE',
+      message: expect.stringMatching(
+        /'v86' of 8388608 bytes, generation (open-\S+); the disk is .* generation open-(?!\1).*written to since.*boot instead.*qcow2/,
+      ) as string,
+    });
+    expect(guest.in8(STATUS)).toBe(15);
+    await expect(guest.device.restore({ ...state, version: 2 as 1 })).rejects.toThrow(/version 2/);
   });
 
   it('tells the guest of a resize, and of an IOThread that died', async () => {

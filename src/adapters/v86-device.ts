@@ -8,6 +8,8 @@ import { VirtioPci } from '../virtio/virtio-pci.ts';
 import type { VirtioPciState } from '../virtio/virtio-pci.ts';
 import { CompletionPoll } from './completion-poll.ts';
 import type { DataPath } from './data-path.ts';
+import { checkSavedDisk, saveDisk } from './saved-disk.ts';
+import type { SavedDisk, StatefulDisk } from './saved-disk.ts';
 import type { MachineListener, V86Machine } from './v86-machine.ts';
 import { plugVirtioBlk } from './v86-pci.ts';
 import type { PciFunction, PciPlace } from './v86-pci.ts';
@@ -17,9 +19,7 @@ export interface V86DeviceOptions extends PciPlace {
   readonly path: DataPath;
   /** Why this data path was taken; for people. */
   readonly reason: string;
-  /** Answer to GET_ID; goes into saved states too. */
-  readonly serial: string;
-  readonly readOnly: boolean;
+  readonly disk: StatefulDisk & { readonly readOnly: boolean };
   readonly queueSize: number;
 }
 
@@ -44,6 +44,13 @@ export interface V86DeviceStats {
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** What `save` answers: plain data, to be kept beside v86's own saved state. */
+export interface V86DeviceState {
+  readonly version: 1;
+  readonly disk: SavedDisk;
+  readonly registers: VirtioPciState;
+}
+
 export interface PollStats {
   readonly hits: number;
   readonly misses: number;
@@ -58,6 +65,7 @@ export class V86Device implements MachineListener {
   readonly reason: string;
   readonly #machine: V86Machine;
   readonly #path: DataPath;
+  readonly #disk: StatefulDisk;
   readonly #pci: VirtioPci;
   readonly #function: PciFunction;
   readonly #notifyPoll: CompletionPoll;
@@ -69,22 +77,22 @@ export class V86Device implements MachineListener {
 
   /** Plugs the device in. The machine is loaded and does not run yet. */
   constructor(options: V86DeviceOptions) {
-    const { machine, path, queueSize, readOnly, serial } = options;
+    const { machine, path, queueSize, disk } = options;
     const { channel } = path;
     this.transport = path.transport;
     this.reason = options.reason;
     this.#machine = machine;
     this.#path = path;
+    this.#disk = disk;
     this.#due = (): boolean => path.due();
     const now = (): number => machine.now();
     this.#notifyPoll = new CompletionPoll(now);
     this.#haltPoll = new CompletionPoll(now);
     this.#pci = new VirtioPci({
       channel,
-      config: new VirtioBlkConfig({ channel, queueSize, readOnly }),
+      config: new VirtioBlkConfig({ channel, queueSize, readOnly: disk.readOnly }),
       queueSize,
       ramBytes: machine.ramBytes,
-      serial,
       hooks: {
         kick: (q) => this.#kick(q),
         setIrq: (up) => machine.setIrq(this.#function.pciId, up),
@@ -122,11 +130,12 @@ export class V86Device implements MachineListener {
   }
 
   /**
-   * The registers as plain data, to keep beside v86's own saved state. Stop the emulator first;
-   * this waits for the requests in flight and hands their interrupts to the guest. EBUSY while
-   * firmware waits for its disk, ENODEV when the disk is gone.
+   * The registers and which version of its contents the disk has, as plain data. Stop the emulator
+   * first, and call `save_state` after; this waits for the requests in flight, hands their interrupts
+   * to the guest and flushes. Throws BlockError: EBUSY while firmware waits for its disk, ENODEV when
+   * the disk is gone.
    */
-  async save(): Promise<VirtioPciState> {
+  async save(): Promise<V86DeviceState> {
     for (;;) {
       this.#look('message');
       if (this.#path.failed !== undefined) {
@@ -142,12 +151,21 @@ export class V86Device implements MachineListener {
       if (this.#due()) this.#onDue();
       await idle;
     }
-    return this.#pci.save();
+    const disk = await saveDisk(this.#disk);
+    return { version: 1, disk, registers: this.#pci.save() };
   }
 
-  /** Puts saved registers back, after `emulator.restore_state`, before `run`. */
-  restore(state: VirtioPciState): void {
-    this.#pci.restore(state);
+  /**
+   * Puts saved registers back, after `emulator.restore_state`, before `run`. Throws
+   * BlockError('ESTALE'), which says why and what to do, where the disk is not what it was.
+   */
+  async restore(state: V86DeviceState): Promise<void> {
+    if (state.version !== 1) {
+      const version = String((state as { version: unknown }).version);
+      throw new BlockError('EINVAL', `version ${version} of saved states is not supported`);
+    }
+    checkSavedDisk(state.disk, await saveDisk(this.#disk));
+    this.#pci.restore(state.registers);
   }
 
   /** Takes the device off the machine and away from its IOThread. The disk stays open. */

@@ -5,6 +5,8 @@
 
 import { BlockError } from '../block/block-error.ts';
 import type { Disk } from '../disk.ts';
+import { checkSavedDisk, saveDisk } from './saved-disk.ts';
+import type { SavedDisk } from './saved-disk.ts';
 
 /** Bytes of the first sector, which v86 wants at once for the geometry. */
 const FIRST_SECTOR = 512;
@@ -31,6 +33,8 @@ export class V86HdaBuffer {
   readonly #onError: (error: Error) => void;
   readonly #writes = new Set<PendingWrite>();
   #first: Uint8Array | undefined;
+  /** What `prepareState` found; undefined once v86 writes. */
+  #version: SavedDisk | undefined;
 
   constructor(disk: Disk, options: HdaBufferOptions = {}) {
     this.#disk = disk;
@@ -74,6 +78,7 @@ export class V86HdaBuffer {
 
   /** Writes, and calls `fn` once the bytes are on stable storage. `data` is v86's to reuse at once. */
   set(offset: number, data: Uint8Array, fn: () => void): void {
+    this.#version = undefined;
     const done = this.#write(offset, data.slice());
     const write: PendingWrite = { offset, end: offset + data.length, done };
     this.#writes.add(write);
@@ -87,21 +92,31 @@ export class V86HdaBuffer {
     fn();
   }
 
-  /** Goes into v86's saved state: which disk the guest's memory belongs to. */
-  get_state(): readonly [serial: string, bytes: number] {
-    return [this.#disk.serial, this.byteLength];
+  /**
+   * To be awaited before `emulator.save_state()` and `restore_state()`, with the emulator stopped: v86
+   * asks for the disk's version in the midst of them, and does not wait. Throws BlockError.
+   */
+  async prepareState(): Promise<void> {
+    await Promise.allSettled([...this.#writes].map((write) => write.done));
+    this.#version = await saveDisk(this.#disk);
   }
 
-  /** Throws BlockError('ESTALE') for a state that was saved with another disk. */
-  set_state(state: readonly [serial: string, bytes: number]): void {
-    const [serial, bytes] = state;
-    if (serial === this.#disk.serial && bytes === this.byteLength) return;
-    const saved = `'${serial}' of ${bytes} bytes`;
-    const here = `'${this.#disk.serial}' of ${this.byteLength} bytes`;
-    throw new BlockError(
-      'ESTALE',
-      `the state was saved with the disk ${saved}; this one is ${here}`,
-    );
+  /** Goes into v86's saved state: which version of which disk the guest's memory belongs to. */
+  get_state(): readonly [serial: string, bytes: number, generation: string] {
+    const { serial, length, generation } = this.#prepared('save_state');
+    return [serial, length, generation];
+  }
+
+  /** Throws BlockError('ESTALE') for a state that was saved with another disk, or another version. */
+  set_state(state: readonly [serial: string, bytes: number, generation: string]): void {
+    const [serial, length, generation] = state;
+    checkSavedDisk({ serial, length, generation }, this.#prepared('restore_state'));
+  }
+
+  #prepared(call: string): SavedDisk {
+    if (this.#version !== undefined) return this.#version;
+    const message = `await hda.prepareState() before emulator.${call}(): v86 does not wait for the disk`;
+    throw new BlockError('EAGAIN', message);
   }
 
   async #read(offset: number, bytes: number, signal: AbortSignal | undefined): Promise<Uint8Array> {

@@ -23,7 +23,8 @@ export type {
   SharedMemoryV86,
   WasmSource,
 } from './v86-shared-memory.ts';
-export type { V86Device, V86DeviceStats } from './v86-device.ts';
+export type { SavedDisk } from './saved-disk.ts';
+export type { V86Device, V86DeviceState, V86DeviceStats } from './v86-device.ts';
 export type { V86Emulator } from './v86-machine.ts';
 export type { VirtioPciState } from '../virtio/virtio-pci.ts';
 
@@ -70,8 +71,7 @@ export async function attachVirtioBlk(
     ? await zeroCopyPath(machine, disk, numQueues)
     : await bouncePath(machine, disk, numQueues);
   try {
-    const { serial, readOnly } = disk;
-    return new V86Device({ ...options, machine, path, reason, serial, readOnly, queueSize });
+    return new V86Device({ ...options, machine, path, reason, disk, queueSize });
   } catch (error) {
     await path.remove();
     throw error;

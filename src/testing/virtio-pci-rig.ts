@@ -24,13 +24,11 @@ export class VirtioPciRig {
   constructor({
     numQueues = 1,
     readOnly = false,
-    serial = 'disk',
     sectors = 4096,
     packed = false,
   }: {
     numQueues?: number;
     readOnly?: boolean;
-    serial?: string;
     sectors?: number;
     packed?: boolean;
   } = {}) {
@@ -45,7 +43,6 @@ export class VirtioPciRig {
       config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly, packed }),
       queueSize: 128,
       ramBytes: RAM,
-      serial,
       hooks: {
         kick: (q) => this.kicks.push(q),
         setIrq: (up) => (this.irq = up),

@@ -1,6 +1,5 @@
 // What a virtio-pci transport is made of, and what its saved state looks like.
 
-import { BlockError } from '../block/block-error.ts';
 import type { DeviceChannel } from './device-channel.ts';
 import type { VirtioBlkConfig } from './virtio-blk-config.ts';
 import type { SavedQueue } from './virtio-pci-queues.ts';
@@ -26,17 +25,11 @@ export interface VirtioPciOptions {
   readonly queueSize: number;
   /** Bytes of guest memory, which rings have to lie in. */
   readonly ramBytes: number;
-  /** Goes into the saved state, so that it is not restored onto another disk. */
-  readonly serial: string;
   readonly hooks: VirtioPciHooks;
 }
 
 /** The registers as plain data. Taken while nothing is in flight. */
 export interface VirtioPciState {
-  readonly version: 1;
-  /** The disk it belongs to: its serial and its size in sectors. */
-  readonly serial: string;
-  readonly capacity: number;
   /** Device and driver feature select. */
   readonly featureSelect: readonly [number, number];
   /** Features of the driver, bits 0-31 and 32-63. */
@@ -46,14 +39,4 @@ export interface VirtioPciState {
   readonly writeback: boolean;
   readonly queueSelect: number;
   readonly queues: readonly SavedQueue[];
-}
-
-/** Throws ESTALE when `state` is of another disk, or of another size: a guest would corrupt it. */
-export function checkDisk(state: VirtioPciState, serial: string, capacity: number): void {
-  if (state.version === 1 && state.serial === serial && state.capacity === capacity) return;
-  throw new BlockError(
-    'ESTALE',
-    `the saved state is of disk '${state.serial}' with ${state.capacity} sectors, ` +
-      `this disk is '${serial}' with ${capacity}`,
-  );
 }

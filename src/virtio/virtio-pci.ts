@@ -15,7 +15,6 @@ import {
 } from './spec.ts';
 import type { VirtioBlkConfig } from './virtio-blk-config.ts';
 import { VirtioPciFeatures } from './virtio-pci-features.ts';
-import { checkDisk } from './virtio-pci-options.ts';
 import type { VirtioPciHooks, VirtioPciOptions, VirtioPciState } from './virtio-pci-options.ts';
 import * as common from './virtio-pci-registers.ts';
 import type { CommonRegisters } from './virtio-pci-registers.ts';
@@ -40,7 +39,6 @@ export class VirtioPci implements CommonRegisters {
 
   readonly #channel: DeviceChannel;
   readonly #config: VirtioBlkConfig;
-  readonly #options: VirtioPciOptions;
   readonly #hooks: VirtioPciHooks;
   readonly #features: VirtioPciFeatures;
   readonly #queues: VirtioPciQueues;
@@ -53,7 +51,6 @@ export class VirtioPci implements CommonRegisters {
   #gone = false;
 
   constructor(options: VirtioPciOptions) {
-    this.#options = options;
     this.#channel = options.channel;
     this.#config = options.config;
     this.#hooks = options.hooks;
@@ -121,9 +118,6 @@ export class VirtioPci implements CommonRegisters {
    */
   save(): VirtioPciState {
     return {
-      version: 1,
-      serial: this.#options.serial,
-      capacity: this.#channel.capacity,
       featureSelect: [this.#features.deviceSelect, this.#features.driverSelect],
       features: this.#features.save(),
       status: this.#status,
@@ -136,10 +130,10 @@ export class VirtioPci implements CommonRegisters {
 
   /**
    * Puts saved registers back, after the emulator's memory was restored, and starts the device if
-   * it ran. ESTALE when the state belongs to another disk: a guest would corrupt it.
+   * it ran. The disk is the one that the state was saved with: whoever calls has checked that. EINVAL
+   * when the state does not fit the device.
    */
   restore(state: VirtioPciState): void {
-    checkDisk(state, this.#options.serial, this.#channel.capacity);
     const packed = (state.features[1] & (1 << (VIRTIO_F_RING_PACKED - 32))) !== 0;
     this.#queues.check(state.queues, packed);
     this.#reset();

@@ -122,11 +122,45 @@ describe('hdaBuffer', () => {
     await disk.close();
   });
 
-  it('refuses the state of another disk', async () => {
+  it('refuses the state of another disk, and of another version of this one', async () => {
     const disk = await guestDisk({ serial: 'one' });
     const hda = hdaBuffer(disk);
-    hda.set_state(hda.get_state());
-    expect(() => hda.set_state(['two', disk.length])).toThrow(/saved with the disk 'two'/);
+    expect(() => hda.get_state()).toThrow(
+      /await hda\.prepareState\(\) before emulator\.save_state/,
+    );
+    await hda.prepareState();
+    const state = hda.get_state();
+    hda.set_state(state);
+    expect(() => hda.set_state(['two', 512, 'x'])).toThrow(/goes with the disk 'two' of 512 bytes/);
+    await new Promise<void>((resolve) => hda.set(4096, new Uint8Array(512), resolve));
+    expect(() => hda.set_state(state)).toThrow(/prepareState/);
+    await hda.prepareState();
+    expect(() => hda.set_state(state)).toThrow(/was written to since/);
     await disk.close();
   });
+
+  it(
+    "puts the disk's version into the states that v86 saves, and finds it there",
+    LIMIT,
+    async () => {
+      const disk = await guestDisk();
+      const hda = hdaBuffer(disk);
+      const emulator = new V86({
+        wasm_path: V86_WASM,
+        memory_size: 16 * 1024 * 1024,
+        hda: hda as unknown as { buffer: ArrayBuffer },
+        autostart: false,
+      });
+      await new Promise<void>((resolve) => emulator.add_listener('emulator-loaded', resolve));
+      await expect(emulator.save_state()).rejects.toMatchObject({ code: 'EAGAIN' });
+      await hda.prepareState();
+      const state = await emulator.save_state();
+      await emulator.restore_state(state);
+      await new Promise<void>((resolve) => hda.set(0, new Uint8Array(512), resolve));
+      await hda.prepareState();
+      await expect(emulator.restore_state(state)).rejects.toMatchObject({ code: 'ESTALE' });
+      await emulator.destroy();
+      await disk.close();
+    },
+  );
 });
