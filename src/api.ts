@@ -2,7 +2,15 @@
 // and types that those answer and take, the same on every host.
 
 export { Disk } from './disk.ts';
-export type { AttachOptions, DiskStats, OpenDiskOptions, RequestOptions } from './disk.ts';
+export type {
+  AttachOptions,
+  DiskStats,
+  MapOptions,
+  OpenDiskOptions,
+  RequestOptions,
+} from './disk-options.ts';
+export type { JobOptions, Progress } from './block/jobs/job.ts';
+export type { MapEntry } from './block/jobs/map.ts';
 export { BlockError } from './block/block-error.ts';
 export type { ErrorCode } from './base/ret.ts';
 export type { CheckResult } from './block/block-driver.ts';

@@ -1,6 +1,6 @@
 // createDisk: a control call on the caller's IOThread, or on one started for it.
 
-import { threadOptions } from './disk.ts';
+import { threadOptions } from './disk-options.ts';
 import type { Host, WorkerSource } from './host/host.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';

@@ -4,67 +4,24 @@
 
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
-import type { Host, WorkerSource } from './host/host.ts';
+import type { JobOptions } from './block/jobs/job.ts';
+import { DiskJobs } from './disk-jobs.ts';
+import type { StartedJob } from './disk-jobs.ts';
+import { threadOptions } from './disk-options.ts';
 import type {
-  BackingPolicy,
-  BlockNodeInfo,
-  BlockNodeStats,
-  BlockdevOptions,
-  IOThreadEvent,
-} from './iothread/control.ts';
+  AttachOptions,
+  DiskStats,
+  MapOptions,
+  OpenDiskOptions,
+  RequestOptions,
+} from './disk-options.ts';
+import type { Host } from './host/host.ts';
+import type { BlockdevOptions, IOThreadEvent, MapEntry } from './iothread/control.ts';
 import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
-import type { IOThreadOptions } from './iothread/iothread.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
-
-/** How a disk is opened. Its `WorkerSource` is for the thread that is started where none is given. */
-export interface OpenDiskOptions extends WorkerSource {
-  /** Where its graph runs. Default: a thread of its own, which ends with the disk. */
-  readonly thread?: IOThread;
-  readonly readOnly?: boolean;
-  /** Which backing files named *inside* images may be followed. Default: none. */
-  readonly policy?: BackingPolicy;
-  /** Answer to the guest's GET_ID, at most 20 ASCII characters. */
-  readonly serial?: string;
-  /** Called with what happens by itself: notices, I/O errors, a lost thread. */
-  readonly onEvent?: (event: IOThreadEvent) => void;
-  readonly signal?: AbortSignal;
-}
-
-/** What `Disk.stats` answers. */
-export interface DiskStats {
-  readonly nodes: readonly BlockNodeInfo[];
-  readonly counts: readonly BlockNodeStats[];
-}
-
-/** Options that one request takes. */
-export interface RequestOptions {
-  readonly signal?: AbortSignal;
-}
-
-/** How an emulator's adapter adds a device of its own; see `DeviceOptions`. */
-export interface AttachOptions {
-  readonly id?: string;
-  readonly memory: WebAssembly.Memory;
-  readonly ramBase: number;
-  readonly ramBytes: number;
-  readonly scratch: number;
-  readonly numQueues: number;
-}
-
-/** What `options` says about an IOThread of its own. */
-export function threadOptions(
-  options: WorkerSource & { readonly signal?: AbortSignal },
-): IOThreadOptions {
-  const { workerUrl, createWorker, signal } = options;
-  return {
-    ...(workerUrl === undefined ? {} : { workerUrl }),
-    ...(createWorker === undefined ? {} : { createWorker }),
-    ...(signal === undefined ? {} : { signal }),
-  };
-}
 
 const QUEUE_SIZE = 128;
 const POOL_PAGES = 64;
@@ -83,6 +40,7 @@ export class Disk implements AsyncDisposable {
   #stopEvents: () => void;
   /** The last move; control calls wait for it. */
   #moving: Promise<unknown> = Promise.resolve();
+  readonly #jobs = new DiskJobs();
   #devices = 0;
   #closing: Promise<void> | undefined;
 
@@ -211,16 +169,24 @@ export class Disk implements AsyncDisposable {
     await this.#requests.flush(options.signal);
   }
 
-  /** Changes the disk's length, a multiple of 512. Guests are told by a config interrupt. */
-  async resize(length: number): Promise<void> {
+  /**
+   * Changes the disk's length, a multiple of 512. Guests are told by a config interrupt. An abort ends
+   * the waiting only: a resize under way is carried out.
+   */
+  async resize(length: number, options: RequestOptions = {}): Promise<void> {
     await this.#moving;
-    await this.thread.blockResize(this.rootNode, length);
+    await this.thread.blockResize(this.rootNode, length, options.signal);
   }
 
-  /** Checks the image's metadata and repairs what `fix` says. Formats only (ENOTSUP else). */
-  async check(fix: 'none' | 'leaks' | 'all' = 'none'): Promise<CheckResult> {
-    await this.#moving;
-    return this.thread.blockCheck(this.rootNode, fix);
+  /**
+   * Checks the image's metadata and repairs what `fix` says. Formats only (ENOTSUP else). Requests wait
+   * meanwhile. An abort ends it between two steps, the image none the worse.
+   */
+  check(
+    fix: 'none' | 'leaks' | 'all' = 'none',
+    options: RequestOptions = {},
+  ): Promise<CheckResult> {
+    return this.#job(options, ({ signal }) => this.thread.blockCheck(this.rootNode, fix, signal));
   }
 
   /**
@@ -235,13 +201,37 @@ export class Disk implements AsyncDisposable {
   }
 
   /** The graph and its running counts. */
-  async stats(): Promise<DiskStats> {
+  async stats(options: RequestOptions = {}): Promise<DiskStats> {
     await this.#moving;
     const [nodes, counts] = await Promise.all([
-      this.thread.queryBlock(),
-      this.thread.queryBlockstats(),
+      this.thread.queryBlock(options.signal),
+      this.thread.queryBlockstats(options.signal),
     ]);
     return { nodes, counts };
+  }
+
+  /**
+   * Which layer holds what, from `offset` (0) for `bytes` (to the end), in order, alike neighbours
+   * joined: `qemu-img map`. At most 65536 entries: where there would be more, runs shorter than a unit
+   * (64 KiB, doubled until it is enough) are told together with what follows them, as data if any of
+   * it is, as zero if all of it is.
+   */
+  map(options: MapOptions = {}): Promise<readonly MapEntry[]> {
+    const { offset = 0, bytes } = options;
+    return this.#job(options, ({ signal }) =>
+      this.thread.blockMap(this.rootNode, offset, bytes, signal),
+    );
+  }
+
+  /**
+   * Makes a new image and copies the disk into it, backing images included: `{ driver: 'qcow2', file: {
+   * driver: 'opfs', path } }`, with `createDisk`'s options but for the size, which is the disk's unless
+   * it is given and larger. What reads as zeroes is not copied. Runs in the disk's IOThread, beside the
+   * guest's requests; but nobody may write to the disk meanwhile: that is ESTALE. A target that is in
+   * use is EBUSY. Replaces an image that was there; when it fails or is aborted, none is left.
+   */
+  convertTo(target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
+    return this.#job(options, (job) => this.thread.blockConvert(this.rootNode, target, job));
   }
 
   /**
@@ -320,6 +310,7 @@ export class Disk implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    await this.#jobs.close(this.#closed('the job'));
     await this.#moving;
     try {
       if (this.thread.failed === undefined) {
@@ -333,10 +324,19 @@ export class Disk implements AsyncDisposable {
     }
   }
 
+  #closed(what: string): BlockError {
+    return new BlockError('ENODEV', `${what}: the disk '${this.rootNode}' is closed`);
+  }
+
+  /** Runs what takes long until it ends, its caller aborts it, or the disk is closed. */
+  async #job<T>(options: JobOptions, start: (options: StartedJob) => Promise<T>): Promise<T> {
+    await this.#moving;
+    if (this.#closing !== undefined) throw this.#closed('the job');
+    return this.#jobs.run(options, start);
+  }
+
   #check(what: string, offset: number, bytes: number): void {
-    if (this.#closing !== undefined) {
-      throw new BlockError('ENODEV', `${what}: the disk '${this.rootNode}' is closed`);
-    }
+    if (this.#closing !== undefined) throw this.#closed(what);
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + bytes > this.length) {
       const range = `${bytes} bytes at ${offset}`;
       throw new BlockError(

@@ -1,7 +1,7 @@
 // The package's entry in a browser: hands the browser's host to the layers below.
 
 import { Disk } from './disk.ts';
-import type { OpenDiskOptions } from './disk.ts';
+import type { OpenDiskOptions } from './disk-options.ts';
 import { BrowserHost } from './host/browser.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';

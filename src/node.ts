@@ -1,7 +1,7 @@
 // The package's entry in Node: worker threads, and the `file` driver besides.
 
 import { Disk } from './disk.ts';
-import type { OpenDiskOptions } from './disk.ts';
+import type { OpenDiskOptions } from './disk-options.ts';
 import { createDiskOn } from './create-disk.ts';
 import type { CreateDiskOptions } from './create-disk.ts';
 import { NodeHost } from './host/node.ts';

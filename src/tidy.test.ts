@@ -26,6 +26,8 @@ const LAYERS = [
 /** Files beside the folders, by the layer they belong to. */
 const TOP: Record<string, string> = {
   'disk.ts': 'disk',
+  'disk-jobs.ts': 'disk',
+  'disk-options.ts': 'disk',
   'disk-requests.ts': 'disk',
   'create-disk.ts': 'disk',
   'api.ts': 'disk',

@@ -57,6 +57,11 @@ export interface AioContext {
   newTimer(callback: () => void): Timer;
   /** Resolves after `ns` nanoseconds; rejects with `signal.reason` when aborted before. Tracked. */
   sleep(ns: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Resolves after the host had a turn of its own: messages were heard, others' requests served. For
+   * work that keeps the thread busy for long.
+   */
+  hostTurn(): Promise<void>;
   /** Watches `notifier`, or stops watching when `handler` is null (aio_set_event_notifier). */
   setEventNotifier(notifier: EventNotifier, handler: EventHandler | null): void;
 

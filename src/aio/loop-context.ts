@@ -66,6 +66,11 @@ export abstract class LoopContext implements AioContext {
     );
   }
 
+  /** Where the host has no turns of its own, a turn of the loop is one. */
+  hostTurn(): Promise<void> {
+    return this.sleep(0);
+  }
+
   async pollWhile(condition: () => boolean): Promise<void> {
     if (condition()) await this.track(this.#wait.whileHolds(condition));
   }

@@ -79,6 +79,10 @@ export class WorkerContext extends LoopContext {
     return this.#clock.random();
   }
 
+  override hostTurn(): Promise<void> {
+    return this.track(this.#clock.turn());
+  }
+
   notify(): void {
     this.wake();
     Atomics.add(this.#doorbell, DOORBELL_SEQ, 1);

@@ -8,10 +8,11 @@ import { EIO, ENOMEDIUM, EROFS } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import { BlockChild } from './block-child.ts';
 import { REQ_FUA } from './block-driver.ts';
-import type { BlockStatus } from './block-driver.ts';
 import type { BlockNode } from './block-node.ts';
 import { BlockStats } from './block-stats.ts';
 import type { RequestKind } from './block-stats.ts';
+import { statusAbove } from './chain-status.ts';
+import type { ChainStatus } from './chain-status.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
 import type { BlockParent } from './quiescence.ts';
 import { Quiescence } from './quiescence.ts';
@@ -165,10 +166,19 @@ export class BlockBackend implements BlockParent {
     return this.#submit('flush', 0, (root) => root.flush());
   }
 
-  /** For tools; not counted. A number is a negated errno. */
-  async blockStatus(offset: number, bytes: number): Promise<BlockStatus | Ret> {
-    await this.#gate();
-    return this.#root === null ? -ENOMEDIUM : this.#root.blockStatus(offset, bytes);
+  /** For tools; not counted. See `statusAbove`. A number is a negated errno. */
+  async blockStatusAbove(offset: number, bytes: number): Promise<ChainStatus | Ret> {
+    if (this.#gated > 0) await this.#gate();
+    if (this.#root === null) return -ENOMEDIUM;
+    // It asks one node after the other: no drained section may begin in between.
+    this.#quiescence.enter();
+    try {
+      return await statusAbove(this.#root, offset, bytes);
+    } catch (error) {
+      return this.reportBug(error);
+    } finally {
+      this.#quiescence.leave();
+    }
   }
 
   /** Resizes the medium; listeners hear of it. */

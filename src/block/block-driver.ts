@@ -6,6 +6,7 @@ import type { AioContext } from '../aio/aio-context.ts';
 import type { IOVector } from '../base/io-vector.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild, ChildRole } from './block-child.ts';
+import type { Pace } from './pace.ts';
 
 /** The data must be on stable storage before the request completes (BDRV_REQ_FUA). */
 export const REQ_FUA = 0x10;
@@ -99,8 +100,11 @@ export interface DriverState {
   /** Changes `length`. The node is drained. New bytes read as zeroes (or as the backing file). */
   truncate?(length: number): Promise<Ret>;
 
-  /** Checks metadata; `fix` repairs leaks, or all that can be. The node is drained. */
-  check?(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  /**
+   * Checks metadata; `fix` repairs leaks, or all that can be. The node is drained. `pace` may end it
+   * early, which leaves the image no worse than it was.
+   */
+  check?(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult>;
   /**
    * Which version of the contents this is: a text that means these very bytes, now and whenever the
    * image is opened again. Whoever changes them afterwards makes that known on storage first.
@@ -191,6 +195,14 @@ export interface BlockDriver<Options extends object = object> {
   create?(
     context: CreateContext,
     size: number,
+    raw: Readonly<Record<string, unknown>>,
+  ): Promise<void>;
+  /**
+   * Removes the file that `raw`, the options that `create` took, names (bdrv_co_delete_file).
+   * Protocols only; the file is not open here. Throws BlockError: ENOENT, EBUSY …
+   */
+  remove?(
+    context: Omit<CreateContext, 'file'>,
     raw: Readonly<Record<string, unknown>>,
   ): Promise<void>;
 }

@@ -1,10 +1,13 @@
 // Makes a new image (blockdev-create): the protocol makes an empty file, the format writes its
-// metadata into it. A `file` that names an open node is used as it is.
+// metadata into it. A `file` that names an open node is used as it is. What fails half-way is removed
+// again; an image that was there before is gone then, as it is when all goes well.
 
 import type { OptionTree } from '../base/options.ts';
 import { BlockChild } from './block-child.ts';
+import type { BlockDriver } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
+import { filenameOf } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
 import { openingParent } from './opening-parent.ts';
@@ -13,6 +16,8 @@ import type { OpenGraphOptions } from './opening.ts';
 import { OptionReader } from './option-reader.ts';
 import { loadDriver } from './registry.ts';
 
+type Extra = Pick<OpenGraphOptions, 'signal' | 'onNotice'>;
+
 /**
  * Creates what `options` describe: `driver`, `size` and the driver's creation options, `file` where
  * the driver is a format. Nothing stays open. Throws BlockError.
@@ -20,33 +25,97 @@ import { loadDriver } from './registry.ts';
 export async function createImage(
   graph: Graph,
   options: OptionTree,
-  extra: Pick<OpenGraphOptions, 'signal' | 'onNotice'> = {},
+  extra: Extra = {},
 ): Promise<void> {
-  const { driver: name, rest } = parseNodeOptions(treeOf(options, false), false);
-  if (name === undefined) throw new BlockError('EINVAL', "create: option 'driver' is missing");
+  const plan = await planImage(options);
+  const { driver, size } = plan;
+  const context = { aioContext: graph.context, signal: extra.signal };
+  if (driver.kind === 'protocol') {
+    refuseOpen(graph, driver.name, plan.raw);
+    await driver.create!({ ...context, file: undefined }, size, plan.raw);
+    return;
+  }
+  const created = await createFile(graph, plan.file, extra);
+  const opening = new Opening(graph, extra);
+  try {
+    const place = { role: 'file', readOnly: false, depth: 0, above: [] } as const;
+    const node = await opening.open(plan.file, place);
+    await format(graph, node, (edge) => driver.create!({ ...context, file: edge }, size, plan.raw));
+  } catch (error) {
+    await opening.abandon();
+    if (created) await removeImage(graph, options).catch(() => {});
+    throw error;
+  }
+  await opening.abandon();
+}
+
+/**
+ * Removes the file of the image that `options`, as for `createImage`, describe; one in an open node
+ * stays. Throws BlockError: EBUSY while it is open, ENOENT, ENOTSUP where the driver cannot.
+ */
+export async function removeImage(graph: Graph, options: OptionTree): Promise<void> {
+  const { driver, rest } = await parseDriver(treeOf(options, false), false);
+  if (driver.kind !== 'protocol') {
+    const { file } = rest;
+    if (typeof file === 'string' && graph.find(file) !== undefined) return;
+    return removeImage(graph, treeOf(file, true));
+  }
+  refuseOpen(graph, driver.name, rest);
+  if (driver.remove === undefined) {
+    throw new BlockError('ENOTSUP', `driver '${driver.name}' cannot remove images`);
+  }
+  await driver.remove({ aioContext: graph.context, signal: undefined }, rest);
+}
+
+/** Options that open what `createImage` made of `options`, without those that said how. */
+export function optionsToOpen(options: OptionTree): OptionTree {
+  const { driver, nodeName, discard, rest } = parseNodeOptions(treeOf(options, false), false);
+  const { file } = rest;
+  const named = typeof file === 'string' ? file : file && withoutMaking(treeOf(file, true));
+  const node = { 'node-name': nodeName, discard };
+  return file === undefined ? { driver, ...withoutMaking(rest), ...node } : { driver, file: named, ...node }; // prettier-ignore
+}
+
+function withoutMaking(tree: OptionTree): OptionTree {
+  const rest = Object.entries(tree).filter(([key]) => key !== 'create' && key !== 'size');
+  return Object.fromEntries(rest);
+}
+
+interface Plan {
+  readonly driver: BlockDriver;
+  /** Bytes. */
+  readonly size: number;
+  readonly file: unknown;
+  /** Creation options. */
+  readonly raw: OptionTree;
+}
+
+async function planImage(options: OptionTree): Promise<Plan> {
+  const { driver, rest } = await parseDriver(treeOf(options, false), false);
+  const { name } = driver;
   const size = new OptionReader(name, rest).size('size');
   if (size === undefined) throw new BlockError('EINVAL', `${name}: option 'size' is missing`);
-  const { file } = rest;
-  const raw = Object.fromEntries(
-    Object.entries(rest).filter(([key]) => key !== 'size' && key !== 'file'),
-  );
-  const driver = await loadDriver(name);
   if (driver.create === undefined) {
     throw new BlockError('ENOTSUP', `driver '${name}' cannot create images`);
   }
-  const context = { aioContext: graph.context, signal: extra.signal };
-  if (driver.kind === 'protocol') {
-    await driver.create({ ...context, file: undefined }, size, raw);
-    return;
+  const { file } = rest;
+  if (driver.kind !== 'protocol' && file === undefined) {
+    throw new BlockError('EINVAL', "create: option 'file' (or 'filename') is missing");
   }
-  const opening = new Opening(graph, extra);
-  try {
-    await createFile(graph, file, extra);
-    const node = await opening.open(file, { role: 'file', readOnly: false, depth: 0, above: [] });
-    await format(graph, node, (edge) => driver.create!({ ...context, file: edge }, size, raw));
-  } finally {
-    await opening.abandon();
+  const raw = Object.entries(rest).filter(([key]) => key !== 'size' && key !== 'file');
+  return { driver, size, file, raw: Object.fromEntries(raw) };
+}
+
+async function parseDriver(
+  tree: OptionTree,
+  asProtocol: boolean,
+): Promise<{ driver: BlockDriver; rest: OptionTree }> {
+  const { driver: name, rest } = parseNodeOptions(tree, asProtocol);
+  if (name === undefined) {
+    const what = asProtocol ? "'file' has no 'driver'" : "option 'driver' is missing";
+    throw new BlockError('EINVAL', `create: ${what}`);
   }
+  return { driver: await loadDriver(name), rest };
 }
 
 /** Lets `write` write to `node` as its one user, then flushes. */
@@ -67,28 +136,28 @@ async function format(
   }
 }
 
-/** Makes the file that the format goes into, unless `file` names an open node. */
-async function createFile(
-  graph: Graph,
-  file: unknown,
-  extra: Pick<OpenGraphOptions, 'signal' | 'onNotice'>,
-): Promise<void> {
-  if (file === undefined) {
-    throw new BlockError('EINVAL', "create: option 'file' (or 'filename') is missing");
-  }
-  if (typeof file === 'string' && graph.find(file) !== undefined) return;
-  const { driver: name, rest } = parseNodeOptions(treeOf(file, true), true);
-  if (name === undefined) throw new BlockError('EINVAL', "create: 'file' has no 'driver'");
-  const driver = await loadDriver(name);
+/** Makes the file that the format goes into. Answers false where `file` names an open node. */
+async function createFile(graph: Graph, file: unknown, extra: Extra): Promise<boolean> {
+  if (typeof file === 'string' && graph.find(file) !== undefined) return false;
+  const { driver, rest } = await parseDriver(treeOf(file, true), true);
   if (driver.create === undefined) {
     throw new BlockError(
       'ENOTSUP',
-      `driver '${name}' cannot create a file; add it as a node first and name that node as 'file'`,
+      `driver '${driver.name}' cannot create a file; add it as a node first and name that node as 'file'`,
     );
   }
-  await driver.create(
-    { aioContext: graph.context, signal: extra.signal, file: undefined },
-    0,
-    rest,
-  );
+  refuseOpen(graph, driver.name, rest);
+  const context = { aioContext: graph.context, signal: extra.signal, file: undefined };
+  await driver.create(context, 0, rest);
+  return true;
+}
+
+/** Making an image where one is open would pull the ground from under whoever uses it. */
+function refuseOpen(graph: Graph, driver: string, options: OptionTree): void {
+  const filename = filenameOf(driver, options);
+  const node = graph.nodes.find((open) => open.kind === 'protocol' && open.filename === filename);
+  if (node === undefined) return;
+  throw new BlockError('EBUSY', `'${filename}' is open as node '${node.name}': close it first`, {
+    node: node.name,
+  });
 }

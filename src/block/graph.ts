@@ -221,6 +221,16 @@ export class Graph {
     if (root !== null) await this.release(root);
   }
 
+  /**
+   * Unplugs `backend` at once: what it has in flight ends by itself, and nobody waits for it. Its node
+   * is closed if nobody else wants it.
+   */
+  async dropBackend(backend: BlockBackend): Promise<void> {
+    const root = backend.remove();
+    this.#backends.delete(backend.name);
+    if (root !== null) await this.release(root);
+  }
+
   /** Runs `body` while no node has a request in flight: all stop first, then all are waited for. */
   async whileAllDrained<T>(body: () => Promise<T>): Promise<T> {
     const all = this.nodes;

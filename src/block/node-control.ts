@@ -11,6 +11,7 @@ import type { BlockLimits, Carried, CheckResult, DriverState } from './block-dri
 import { BlockError } from './block-error.ts';
 import type { BlockStats } from './block-stats.ts';
 import type { NodeLatency } from './latency-histogram.ts';
+import type { Pace } from './pace.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
 import { roundDown } from './shaping.ts';
@@ -114,6 +115,10 @@ export abstract class NodeControl implements BlockParent {
   get closed(): boolean {
     return this.lengthNow < 0;
   }
+  /** Counts completed requests that may have changed something (write_gen). */
+  get writeGeneration(): number {
+    return this.books.writeGen;
+  }
   /** How long requests took, while they are timed. */
   get latency(): NodeLatency | undefined {
     return this.books.latency;
@@ -147,8 +152,8 @@ export abstract class NodeControl implements BlockParent {
     });
   }
 
-  /** Checks the metadata, drained (qemu-img check). Throws BlockError. */
-  async check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+  /** Checks the metadata, drained (qemu-img check). Throws BlockError, or what `pace` throws. */
+  async check(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult> {
     if (this.state.check === undefined) {
       const message = `${this.label}: driver '${this.driver}' has no check`;
       throw new BlockError('ENOTSUP', message, { node: this.name });
@@ -159,9 +164,11 @@ export abstract class NodeControl implements BlockParent {
       });
     }
     return this.whileDrained(async () => {
-      const result = await this.state.check!(fix);
-      if (fix !== 'none') this.books.writeGen += 1;
-      return result;
+      try {
+        return await this.state.check!(fix, pace);
+      } finally {
+        if (fix !== 'none') this.books.writeGen += 1;
+      }
     });
   }
 

@@ -10,6 +10,8 @@ import type { CheckResult } from '../block/block-driver.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { BlockBackend } from '../block/block-backend.ts';
 import { Graph } from '../block/graph.ts';
+import { convertDisk } from '../block/jobs/convert.ts';
+import { mapDisk } from '../block/jobs/map.ts';
 import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { MovedGraph } from '../block/move.ts';
 import { createImage, openGraph } from '../block/open.ts';
@@ -28,9 +30,11 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   IOThreadStats,
+  MapEntry,
   MovingNode,
   WorkerMessage,
 } from './control.ts';
+import { JobTable } from './job-table.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
 
@@ -44,6 +48,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   readonly #doorbell: Int32Array;
   readonly #post: (message: WorkerMessage) => void;
   readonly #graph: Graph;
+  readonly #jobs: JobTable;
   readonly #devices = new Map<string, VirtioBlk>();
   /** A graph that could not be attached, for the page to bring back to where it was. */
   #comingBack: MovedGraph | undefined;
@@ -58,27 +63,34 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     this.#doorbell = doorbell;
     this.#post = post;
     this.#graph = new Graph(context, autoPrefix);
+    this.#jobs = new JobTable(context, post);
   }
 
-  async blockdevAdd(
+  async jobCancel(job: number): Promise<void> {
+    this.#jobs.cancel(job);
+  }
+
+  blockdevAdd(
+    job: number,
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
-    signal?: AbortSignal,
   ): Promise<string> {
-    const root = await openGraph(this.#graph, options, {
-      ...extra,
-      signal,
-      onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
+    return this.#jobs.run(job, async ({ signal }) => {
+      const root = await openGraph(this.#graph, options, {
+        ...extra,
+        signal,
+        onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
+      });
+      return root.name;
     });
-    return root.name;
   }
 
   async blockdevDel(nodeName: string): Promise<void> {
     await this.#graph.blockdevDel(nodeName);
   }
 
-  async blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
-    await createImage(this.#graph, options, { signal });
+  blockdevCreate(job: number, options: BlockdevOptions): Promise<void> {
+    return this.#jobs.run(job, ({ signal }) => createImage(this.#graph, options, { signal }));
   }
 
   async blockResize(nodeName: string, length: number): Promise<void> {
@@ -90,8 +102,28 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     this.#event({ event: 'BLOCK_RESIZE', nodeName, length });
   }
 
-  async blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
-    return this.#graph.get(nodeName).check(fix);
+  blockCheck(job: number, nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    return this.#jobs.run(job, async ({ pace }) => this.#graph.get(nodeName).check(fix, pace));
+  }
+
+  blockMap(
+    id: number,
+    nodeName: string,
+    offset: number,
+    bytes: number | undefined,
+  ): Promise<readonly MapEntry[]> {
+    return this.#jobs.run(id, async (job) => {
+      const source = this.#graph.newBackend({ name: job.id, nodeName, readOnly: true });
+      try {
+        return await mapDisk(source, offset, bytes ?? Math.max(source.length - offset, 0), job);
+      } finally {
+        await this.#graph.dropBackend(source);
+      }
+    });
+  }
+
+  blockConvert(id: number, nodeName: string, target: BlockdevOptions): Promise<void> {
+    return this.#jobs.run(id, (job) => convertDisk(this.#graph, nodeName, target, job));
   }
 
   async blockFlush(nodeName: string): Promise<void> {
@@ -233,6 +265,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   async quit(): Promise<void> {
+    await this.#jobs.cancelAll();
     for (const id of [...this.#devices.keys()]) await this.deviceDel(id);
     await this.#graph.closeAll();
     this.#context.stop();

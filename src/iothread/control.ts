@@ -3,6 +3,8 @@
 import type { PollSettings } from '../aio/poll-policy.ts';
 import type { LoopCounters } from '../aio/worker-context.ts';
 import type { CheckResult } from '../block/block-driver.ts';
+import type { Progress } from '../block/jobs/job.ts';
+import type { MapEntry } from '../block/jobs/map.ts';
 import type { MovedGraph, MovedNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
@@ -11,7 +13,7 @@ import type { PollOptions } from './poll-options.ts';
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
 export type BlockdevOptions = Readonly<Record<string, unknown>>;
 
-export type { BlockNodeInfo, BlockNodeStats };
+export type { BlockNodeInfo, BlockNodeStats, MapEntry, Progress };
 
 /** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */
 export interface IOThreadStats extends Required<PollOptions> {
@@ -83,7 +85,9 @@ export type MovingNode = Pick<MovedNode, 'nodeName' | 'driver'>;
 export type WorkerMessage =
   | { readonly diskplane: 'event'; readonly event: IOThreadEvent }
   /** The device called, and its transport cannot wait on shared memory. */
-  | { readonly diskplane: 'call'; readonly device: string };
+  | { readonly diskplane: 'call'; readonly device: string }
+  /** How far a job is. */
+  | ({ readonly diskplane: 'progress'; readonly job: number } & Progress);
 
 /** How a started worker is set up, once. */
 export interface IOThreadSetup {
@@ -97,22 +101,36 @@ export interface IOThreadSetup {
   readonly autoPrefix: string;
 }
 
-/** The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. */
+/**
+ * The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. Calls that
+ * may take long are jobs, with a number of the page's choice: `jobCancel` ends one early, which then
+ * cleans up and rejects.
+ */
 export interface IOThreadControl {
   /** First call: starts the event loop. Its answer is the ready handshake. */
   init(setup: IOThreadSetup): Promise<void>;
+  jobCancel(job: number): Promise<void>;
   /** Opens a graph; answers its root's node name. */
   blockdevAdd(
+    job: number,
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
-    signal?: AbortSignal,
   ): Promise<string>;
   /** Closes a node that nobody uses, and the children opened with it. */
   blockdevDel(nodeName: string): Promise<void>;
   /** Makes an image: protocol file first, then the format on it. */
-  blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void>;
+  blockdevCreate(job: number, options: BlockdevOptions): Promise<void>;
   blockResize(nodeName: string, length: number): Promise<void>;
-  blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  blockCheck(job: number, nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
+  /** Which layer holds what; see `mapDisk`. */
+  blockMap(
+    job: number,
+    nodeName: string,
+    offset: number,
+    bytes: number | undefined,
+  ): Promise<readonly MapEntry[]>;
+  /** Copies a disk into a new image; see `convertDisk`. */
+  blockConvert(job: number, nodeName: string, target: BlockdevOptions): Promise<void>;
   blockFlush(nodeName: string): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;

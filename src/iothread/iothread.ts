@@ -8,6 +8,7 @@ import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
+import type { JobOptions } from '../block/jobs/job.ts';
 import type { MovedGraph } from '../block/move.ts';
 import type { Endpoint, Host, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
@@ -20,9 +21,12 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   IOThreadStats,
+  MapEntry,
   WorkerMessage,
 } from './control.ts';
 import { DeviceHandle } from './device-handle.ts';
+import { JobCalls } from './job-calls.ts';
+import type { JobCallOptions } from './job-calls.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
@@ -61,6 +65,7 @@ export class IOThread {
   readonly #control: Remote<IOThreadControl>;
   readonly #pending = new Set<(error: Error) => void>();
   readonly #devices = new Map<string, DeviceHandle>();
+  readonly #jobs = new JobCalls((job) => void this.#control.jobCancel(job).catch(() => {}));
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
   readonly #stopWatchingPage: () => void;
   readonly #autoPrefix: string;
@@ -104,25 +109,53 @@ export class IOThread {
     return this.#failed;
   }
 
-  /** Opens a graph of nodes from QEMU-style options; answers the root's node name. */
+  /**
+   * Opens a graph of nodes from QEMU-style options; answers the root's node name. An abort is
+   * answered at once; what was opened all the same is closed again.
+   */
   blockdevAdd(
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean } = {},
     signal?: AbortSignal,
   ): Promise<string> {
-    return this.#call(() => this.#control.blockdevAdd(options, extra, signal), signal);
+    const opening = this.#job((job) => this.#control.blockdevAdd(job, options, extra), { signal });
+    // The job may have been over when it was told to end.
+    const late = (root: string): void => {
+      if (signal?.aborted === true) void this.blockdevDel(root).catch(() => {});
+    };
+    opening.then(late, () => {});
+    return this.#call(() => opening, signal);
   }
   blockdevDel(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockdevDel(nodeName));
   }
+  /** Makes an image. Aborted, or when it fails, it leaves none behind. */
   blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
-    return this.#call(() => this.#control.blockdevCreate(options, signal), signal);
+    return this.#job((job) => this.#control.blockdevCreate(job, options), { signal });
   }
-  blockResize(nodeName: string, length: number): Promise<void> {
-    return this.#call(() => this.#control.blockResize(nodeName, length));
+  /** An abort ends the waiting only. */
+  blockResize(nodeName: string, length: number, signal?: AbortSignal): Promise<void> {
+    return this.#call(() => this.#control.blockResize(nodeName, length), signal);
   }
-  blockCheck(nodeName: string, fix: 'none' | 'leaks' | 'all' = 'none'): Promise<CheckResult> {
-    return this.#call(() => this.#control.blockCheck(nodeName, fix));
+  blockCheck(
+    nodeName: string,
+    fix: 'none' | 'leaks' | 'all' = 'none',
+    signal?: AbortSignal,
+  ): Promise<CheckResult> {
+    return this.#job((job) => this.#control.blockCheck(job, nodeName, fix), { signal });
+  }
+  /** Which layer of `nodeName` holds what, from `offset` on; to its end by default. */
+  blockMap(
+    nodeName: string,
+    offset = 0,
+    bytes?: number,
+    signal?: AbortSignal,
+  ): Promise<readonly MapEntry[]> {
+    return this.#job((job) => this.#control.blockMap(job, nodeName, offset, bytes), { signal });
+  }
+  /** Copies the disk of `nodeName` into the new image that `target` describes. */
+  blockConvert(nodeName: string, target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
+    return this.#job((job) => this.#control.blockConvert(job, nodeName, target), options);
   }
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
@@ -130,11 +163,11 @@ export class IOThread {
   blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {
     return this.#call(() => this.#control.blockGeneration(nodeName), signal);
   }
-  queryBlock(): Promise<readonly BlockNodeInfo[]> {
-    return this.#call(() => this.#control.queryBlock());
+  queryBlock(signal?: AbortSignal): Promise<readonly BlockNodeInfo[]> {
+    return this.#call(() => this.#control.queryBlock(), signal);
   }
-  queryBlockstats(): Promise<readonly BlockNodeStats[]> {
-    return this.#call(() => this.#control.queryBlockstats());
+  queryBlockstats(signal?: AbortSignal): Promise<readonly BlockNodeStats[]> {
+    return this.#call(() => this.#control.queryBlockstats(), signal);
   }
   /**
    * Times every request of every node from now on (`BlockNodeStats.latency`), or none, as at first:
@@ -318,6 +351,10 @@ export class IOThread {
     });
   }
 
+  #job<T>(start: (job: number) => Promise<T>, options: JobCallOptions): Promise<T> {
+    return this.#jobs.run((job) => this.#call(() => start(job)), options);
+  }
+
   #fail(cause: Error): void {
     if (this.#failed !== undefined) return;
     const message = `IOThread '${this.id}' is gone: ${cause.message}`;
@@ -336,8 +373,14 @@ export class IOThread {
   #onMessage(data: unknown): void {
     if (typeof data !== 'object' || data === null || !('diskplane' in data)) return;
     const message = data as WorkerMessage;
-    if (message.diskplane === 'event') this.#emit(message.event);
-    else this.#devices.get(message.device)?.called();
+    switch (message.diskplane) {
+      case 'event':
+        return this.#emit(message.event);
+      case 'progress':
+        return this.#jobs.progress(message);
+      case 'call':
+        this.#devices.get(message.device)?.called();
+    }
   }
 
   /** Counts messages and rings for each: a worker blocked in `Atomics.wait` hears none. */

@@ -20,7 +20,7 @@ function hop<T>(api: T): ReturnType<typeof wrap<T>> {
   return wrap<T>(nodeEndpoint(port2) as Endpoint);
 }
 
-describe('errors and signals over Comlink', () => {
+describe('errors over Comlink', () => {
   it('keeps class, code, node and cause', async () => {
     const remote = hop({
       fail: (): number => {
@@ -49,21 +49,5 @@ describe('errors and signals over Comlink', () => {
     });
     await expect(remote.type()).rejects.toMatchObject({ name: 'TypeError' });
     await expect(remote.text()).rejects.toThrow('plain text');
-  });
-
-  it('carries an AbortSignal with its reason, aborted before or during the call', async () => {
-    const remote = hop({
-      wait: (signal: AbortSignal) =>
-        new Promise((_resolve, reject) => {
-          const abort = (): void => reject(signal.reason as Error);
-          if (signal.aborted) abort();
-          else signal.addEventListener('abort', abort);
-        }),
-    });
-    const controller = new AbortController();
-    const during = remote.wait(controller.signal);
-    controller.abort(new BlockError('ETIMEDOUT', 'too slow'));
-    await expect(during).rejects.toMatchObject({ code: 'ETIMEDOUT', message: 'too slow' });
-    await expect(remote.wait(AbortSignal.abort())).rejects.toMatchObject({ name: 'AbortError' });
   });
 });

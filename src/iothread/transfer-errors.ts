@@ -1,6 +1,5 @@
-// Comlink carries an error's name, message and stack only, and no AbortSignal at all. These handlers
-// carry `code`, `node` and `cause` across, and let a call's last argument be a signal. Both sides of
-// the hop install them.
+// Comlink carries an error's name, message and stack only. This handler carries `code`, `node` and
+// `cause` across as well. Both sides of the hop install it.
 
 import { transferHandlers } from 'comlink';
 import type { TransferHandler } from 'comlink';
@@ -46,39 +45,16 @@ function fromPlain(plain: PlainError): Error {
   return error;
 }
 
-const signalHandler: TransferHandler<AbortSignal, MessagePort> = {
-  canHandle: (value): value is AbortSignal => value instanceof AbortSignal,
-  serialize: (signal) => {
-    const { port1, port2 } = new MessageChannel();
-    const abort = (): void => port1.postMessage(toPlain(signal.reason));
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
-    unref(port1);
-    return [port2, [port2]];
-  },
-  deserialize: (port) => {
-    const controller = new AbortController();
-    port.onmessage = ({ data }: MessageEvent<PlainError>): void => {
-      controller.abort(fromPlain(data));
-      port.close();
-    };
-    unref(port);
-    return controller.signal;
-  },
-};
-
-/** In Node an open port would keep the process alive. */
-function unref(port: MessagePort): void {
-  (port as MessagePort & { unref?: () => void }).unref?.();
-}
-
 interface Thrown {
   readonly value: unknown;
 }
 
+let installed = false;
+
 /** Idempotent. */
 export function installTransferHandlers(): void {
-  if (transferHandlers.has('diskplane-signal')) return;
+  if (installed) return;
+  installed = true;
   const original = transferHandlers.get('throw')!;
   const throwHandler: TransferHandler<Thrown, PlainError> = {
     canHandle: (value): value is Thrown => original.canHandle(value),
@@ -88,5 +64,4 @@ export function installTransferHandlers(): void {
     },
   };
   transferHandlers.set('throw', throwHandler);
-  transferHandlers.set('diskplane-signal', signalHandler);
 }

@@ -30,8 +30,11 @@ export class IdbDouble implements IdbEnvironment {
   readonly transactions: string[] = [];
   openConnections = 0;
 
-  factory(): Pick<IDBFactory, 'open'> {
-    return { open: (name) => this.#open(name) as unknown as IDBOpenDBRequest };
+  factory(): Pick<IDBFactory, 'open' | 'deleteDatabase'> {
+    return {
+      open: (name) => this.#open(name) as unknown as IDBOpenDBRequest,
+      deleteDatabase: (name) => this.#delete(name) as unknown as IDBOpenDBRequest,
+    };
   }
 
   range(first: number, last: number): IDBKeyRange {
@@ -70,6 +73,20 @@ export class IdbDouble implements IdbEnvironment {
   fail(kind: string): Error | undefined {
     const at = this.failures.findIndex((failure) => failure.kind === kind);
     return at === -1 ? undefined : domError(this.failures.splice(at, 1)[0]!.name);
+  }
+
+  #delete(name: string): object {
+    const request = new RequestDouble();
+    queueMicrotask(() => {
+      const failure = this.fail('open');
+      if (failure !== undefined) return request.reject(failure);
+      for (const connection of [...(this.databases.get(name)?.connections ?? [])]) {
+        connection.onversionchange?.(new Event('versionchange'));
+      }
+      this.databases.delete(name);
+      request.resolve(undefined);
+    });
+    return request;
   }
 
   #open(name: string): object {

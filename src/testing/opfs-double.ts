@@ -80,6 +80,12 @@ export class OpfsDouble implements OpfsEnvironment {
         }
         return this.#fileHandle(this.files.get(path)!);
       },
+      removeEntry: async (name) => {
+        const file = this.files.get(prefix + name);
+        if (file === undefined) throw domError('NotFoundError');
+        if (file.writers > 0 || file.readers > 0) throw domError('NoModificationAllowedError');
+        this.files.delete(prefix + name);
+      },
     };
   }
 

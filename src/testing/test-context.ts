@@ -41,6 +41,11 @@ class HostContext extends LoopContext implements TestContext {
   random(): number {
     return this.#prng.next() / 2 ** 32;
   }
+
+  override hostTurn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
   notify(): void {
     this.wake();
   }

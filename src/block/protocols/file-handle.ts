@@ -23,6 +23,11 @@ export class FileHandle implements SyncHandle {
     this.#fd = fd;
   }
 
+  /** The same for every name of the file. */
+  get identity(): string {
+    return identityOf(fs.fstatSync(this.#fd));
+  }
+
   read(buffer: Uint8Array, transfer: SyncTransfer): number {
     return fs.readSync(this.#fd, buffer, 0, buffer.length, transfer.at);
   }
@@ -47,6 +52,11 @@ export class FileHandle implements SyncHandle {
     this.#closed = true;
     fs.closeSync(this.#fd);
   }
+}
+
+/** Device and inode. */
+export function identityOf({ dev, ino }: fs.Stats): string {
+  return `${dev}:${ino}`;
 }
 
 /** The errno, positive, of an error of `node:fs`; undefined for those that are EIO. */

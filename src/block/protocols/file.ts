@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { EIO, errorCode } from '../../base/ret.ts';
 import { BlockError } from '../block-error.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
-import { FileHandle, errnoOfNode, isDescriptorGone } from './file-handle.ts';
+import { FileHandle, errnoOfNode, identityOf, isDescriptorGone } from './file-handle.ts';
 import { FileState } from './file-state.ts';
 import { OptionReader } from '../option-reader.ts';
 
@@ -26,7 +26,11 @@ export const driver: BlockDriver<FileOptions> = {
   parseOptions,
   open: openState,
   create: createFile,
+  remove: removeFile,
 };
+
+/** Files that are open on this thread, by device and inode, whatever name they were opened by. */
+const openFiles = new Map<string, number>();
 
 function parseOptions(raw: Readonly<Record<string, unknown>>): FileOptions {
   const reader = new OptionReader('file', raw);
@@ -56,6 +60,8 @@ async function openState(context: OpenContext, options: FileOptions): Promise<Dr
   const handle = openRegular(nodeName, filename, access, options.create);
   try {
     if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
+    const { identity } = handle;
+    countOpen(identity, 1);
     return new FileState({
       nodeName,
       handle,
@@ -66,7 +72,7 @@ async function openState(context: OpenContext, options: FileOptions): Promise<Dr
       notice: (message) => context.notice(message),
       modified: async () => String(handle.modified()),
       facts: { filename, lock: 'none' },
-      release: () => {},
+      release: () => countOpen(identity, -1),
     });
   } catch (cause) {
     handle.close();
@@ -80,20 +86,53 @@ async function createFile(
   size: number,
   raw: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const reader = new OptionReader('file', raw);
-  const filename = parseName(reader);
-  reader.any('create');
-  reader.any('size');
-  reader.end();
+  const filename = parseNameAlone(raw);
+  refuseOpen('create', filename);
   const handle = openRegular('create', filename, fs.constants.O_RDWR, true);
   try {
     handle.truncate(0);
     handle.truncate(size);
   } catch (cause) {
+    fs.unlinkSync(filename);
     throw failure('create', filename, cause);
   } finally {
     handle.close();
   }
+}
+
+async function removeFile(
+  _context: Omit<CreateContext, 'file'>,
+  raw: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const filename = parseNameAlone(raw);
+  refuseOpen('remove', filename);
+  try {
+    fs.unlinkSync(filename);
+  } catch (cause) {
+    throw failure('remove', filename, cause, 'remove');
+  }
+}
+
+function parseNameAlone(raw: Readonly<Record<string, unknown>>): string {
+  const reader = new OptionReader('file', raw);
+  const filename = parseName(reader);
+  reader.any('create');
+  reader.any('size');
+  reader.end();
+  return filename;
+}
+
+/** Emptying a file that a disk uses, perhaps by another name, would be the end of that disk. */
+function refuseOpen(node: string, filename: string): void {
+  const stat = fs.statSync(filename, { throwIfNoEntry: false });
+  if (stat === undefined || !openFiles.has(identityOf(stat))) return;
+  throw new BlockError('EBUSY', `${node}: file '${filename}' is open here: close its disk first`);
+}
+
+function countOpen(identity: string, change: number): void {
+  const count = (openFiles.get(identity) ?? 0) + change;
+  if (count === 0) openFiles.delete(identity);
+  else openFiles.set(identity, count);
 }
 
 /** Opens a regular file. Of anything else already the opening may have effects, or never end. */
@@ -124,10 +163,10 @@ function checkRegular(node: string, filename: string, stat: fs.Stats): void {
   throw new BlockError('EINVAL', message, { node });
 }
 
-function failure(node: string, filename: string, cause: unknown): BlockError {
+function failure(node: string, filename: string, cause: unknown, verb = 'open'): BlockError {
   if (cause instanceof BlockError) return cause;
   const code = errorCode(-(errnoOfNode(cause) ?? EIO));
   const reason = cause instanceof Error ? cause.message : String(cause);
-  const message = `${node}: cannot open file '${filename}': ${reason}`;
+  const message = `${node}: cannot ${verb} file '${filename}': ${reason}`;
   return new BlockError(code, message, { node, cause });
 }

@@ -79,7 +79,7 @@ export class IdbConnection {
       let db: IDBDatabase | undefined;
       try {
         db = this.#db ?? (await this.#connect());
-        return await this.#within(this.#transact(db, mode, durability, work));
+        return await within(this.#parts, this.#transact(db, mode, durability, work));
       } catch (error) {
         const dropped = db !== undefined && db !== this.#db;
         if (this.#closed || error instanceof BlockError || !(dropped || isLost(error))) throw error;
@@ -136,7 +136,7 @@ export class IdbConnection {
       const db = await this.#openInTime(undefined);
       const store = db.transaction(STORE_NAME, 'readonly').objectStore(STORE_NAME);
       const header = parseHeader(
-        await this.#within(promisifyRequest(store.get(HEADER_KEY) as IDBRequest<unknown>)),
+        await within(this.#parts, promisifyRequest(store.get(HEADER_KEY) as IDBRequest<unknown>)),
         database,
         nodeName,
       );
@@ -175,7 +175,7 @@ export class IdbConnection {
   async #openInTime(fresh: IdbHeader | undefined): Promise<IDBDatabase> {
     const opening = this.#openDatabase(fresh);
     try {
-      return await this.#within(opening);
+      return await within(this.#parts, opening);
     } catch (error) {
       opening.then(
         (late) => late.close(),
@@ -212,20 +212,34 @@ export class IdbConnection {
       };
     });
   }
+}
 
-  /** Ends the wait, not the work, after the time limit. */
-  #within<T>(work: Promise<T>): Promise<T> {
-    const { aioContext, database } = this.#parts;
-    return new Promise((resolve, reject) => {
-      const timer = aioContext.newTimer(() => {
-        const seconds = LIMIT_NS / 1e9;
-        const why = `IndexedDB '${database}' did not answer within ${seconds} s`;
-        reject(Object.assign(new Error(why), { name: 'TimeoutError' }));
-      });
-      timer.mod(aioContext.now() + LIMIT_NS);
-      work.finally(() => timer.del()).then(resolve, reject);
-    });
+/** Deletes the database, which no connection of ours has open. Throws BlockError. */
+export async function removeDatabase(parts: IdbConnectionParts): Promise<void> {
+  const { environment, database, nodeName: node } = parts;
+  const removing = new Promise<void>((resolve, reject) => {
+    const request = environment.factory().deleteDatabase(database);
+    request.onsuccess = (): void => resolve();
+    request.onerror = (): void => reject(request.error ?? new Error('the database stays'));
+  });
+  try {
+    await within(parts, removing);
+  } catch (cause) {
+    throw new BlockError('EIO', `${node}: cannot remove idb database '${database}': ${String(cause)}`, { node, cause }); // prettier-ignore
   }
+}
+
+/** Ends the wait, not the work, after the time limit. */
+function within<T>({ aioContext, database }: IdbConnectionParts, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = aioContext.newTimer(() => {
+      const seconds = LIMIT_NS / 1e9;
+      const why = `IndexedDB '${database}' did not answer within ${seconds} s`;
+      reject(Object.assign(new Error(why), { name: 'TimeoutError' }));
+    });
+    timer.mod(aioContext.now() + LIMIT_NS);
+    work.finally(() => timer.del()).then(resolve, reject);
+  });
 }
 
 /** `tx.error` says what a request's error does not: that the quota is used up. */

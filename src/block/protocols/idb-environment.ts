@@ -6,7 +6,7 @@ import type { OpfsLocks } from './opfs-environment.ts';
 
 export interface IdbEnvironment {
   /** Throws BlockError('ENOTSUP') where there is none. */
-  factory(): Pick<IDBFactory, 'open'>;
+  factory(): Pick<IDBFactory, 'open' | 'deleteDatabase'>;
   /** Keys from `first` to `last`, both included. */
   range(first: number, last: number): IDBKeyRange;
   /** Absent in browsers without Web Locks; then nothing keeps a second tab away. */

@@ -6,7 +6,7 @@ import type { AioContext } from '../../aio/aio-context.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
 import { OptionReader } from '../option-reader.ts';
-import { IdbConnection } from './idb-connection.ts';
+import { IdbConnection, removeDatabase } from './idb-connection.ts';
 import type { IdbConnectionParts } from './idb-connection.ts';
 import { browserIdb } from './idb-environment.ts';
 import type { IdbEnvironment } from './idb-environment.ts';
@@ -49,6 +49,7 @@ export function idbDriver(environment: IdbEnvironment): BlockDriver<IdbOptions> 
     parseOptions,
     open: (context, options) => openDisk(environment, context, options),
     create: (context, size, raw) => createDisk(environment, context, size, raw),
+    remove: (context, raw) => removeDisk(environment, context, raw),
   };
 }
 
@@ -82,6 +83,35 @@ function parseRecordSize(reader: OptionReader): number | undefined {
   const recordSize = reader.size('record-size', MIN_RECORD, MAX_RECORD);
   if (recordSize === undefined || isRecordSize(recordSize)) return recordSize;
   throw reader.bad('record-size', 'a power of two from 4K to 1M');
+}
+
+/** Waits for the lock, so that a disk that is open somewhere stays. */
+async function removeDisk(
+  environment: IdbEnvironment,
+  { aioContext, signal }: Omit<CreateContext, 'file'>,
+  raw: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const { database } = parseCreateOptions(raw);
+  const parts = { environment, aioContext, nodeName: 'remove', database, notice: () => {} };
+  // Deleting says nothing of what was there: only a disk of ours is deleted.
+  const disk = await take({ ...parts, readOnly: false, signal, fresh: undefined, anew: false });
+  disk.connection.close();
+  try {
+    await removeDatabase(parts);
+  } finally {
+    disk.release();
+  }
+}
+
+function parseCreateOptions(
+  raw: Readonly<Record<string, unknown>>,
+): Pick<IdbOptions, 'database' | 'recordSize'> {
+  const reader = new OptionReader('idb', raw);
+  const database = parseName(reader);
+  const recordSize = parseRecordSize(reader);
+  for (const key of ['create', 'size', 'cache-size']) reader.any(key);
+  reader.end();
+  return { database, recordSize };
 }
 
 interface TakenDisk {
@@ -136,11 +166,7 @@ async function createDisk(
   size: number,
   raw: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const reader = new OptionReader('idb', raw);
-  const database = parseName(reader);
-  const recordSize = parseRecordSize(reader);
-  for (const key of ['create', 'size', 'cache-size']) reader.any(key);
-  reader.end();
+  const { database, recordSize } = parseCreateOptions(raw);
   const { aioContext, signal } = context;
   const parts = { environment, aioContext, nodeName: 'create', database, notice: () => {} };
   const fresh = newHeader(aioContext, size, recordSize);

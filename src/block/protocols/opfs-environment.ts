@@ -11,10 +11,11 @@ export interface OpfsFileHandle {
   getFile(): Promise<{ readonly lastModified: number }>;
 }
 
-/** A directory, as far as it is used here. Both calls throw DOMExceptions. */
+/** A directory, as far as it is used here. All calls throw DOMExceptions. */
 export interface OpfsDirectory {
   getDirectoryHandle(name: string, options: { create: boolean }): Promise<OpfsDirectory>;
   getFileHandle(name: string, options: { create: boolean }): Promise<OpfsFileHandle>;
+  removeEntry(name: string): Promise<void>;
 }
 
 /** The part of LockManager that is used. */

@@ -5,7 +5,7 @@ import type { AioContext } from '../../aio/aio-context.ts';
 import type { ErrorCode } from '../../base/ret.ts';
 import { BlockError } from '../block-error.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
-import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
+import type { OpfsDirectory, OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { busy, canceled } from './opfs-lock.ts';
 
 const TRIES = 20;
@@ -73,18 +73,39 @@ export async function openOpfsHandle(
   }
 }
 
+/** Removes the file; its directories stay. Throws BlockError: EBUSY while a handle is open. */
+export async function removeOpfsFile(request: OpfsOpenRequest): Promise<void> {
+  try {
+    const [directory, fileName] = await findDirectory(request);
+    await directory.removeEntry(fileName);
+  } catch (cause) {
+    const { path, nodeName } = request;
+    if (nameOf(cause) === 'NoModificationAllowedError') throw busy(path, nodeName, cause);
+    throw failure(request, cause);
+  }
+}
+
 /** Walks to the file, and makes it where that is asked for. Throws BlockError. */
 export async function findOpfsFile(request: OpfsOpenRequest): Promise<OpfsFileHandle> {
-  const { create, path } = request;
-  const names = path.split('/');
-  const fileName = names.pop()!;
   try {
-    let directory = await request.environment.root();
-    for (const name of names) directory = await directory.getDirectoryHandle(name, { create });
-    return await directory.getFileHandle(fileName, { create });
+    const [directory, fileName] = await findDirectory(request);
+    return await directory.getFileHandle(fileName, { create: request.create });
   } catch (cause) {
     throw failure(request, cause);
   }
+}
+
+/** Where the file lies, and its name there. */
+async function findDirectory({
+  environment,
+  path,
+  create,
+}: OpfsOpenRequest): Promise<[directory: OpfsDirectory, fileName: string]> {
+  const names = path.split('/');
+  const fileName = names.pop()!;
+  let directory = await environment.root();
+  for (const name of names) directory = await directory.getDirectoryHandle(name, { create });
+  return [directory, fileName];
 }
 
 function failure(request: OpfsOpenRequest, cause: unknown): BlockError {

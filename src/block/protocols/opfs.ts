@@ -11,7 +11,7 @@ import { browserOpfs } from './opfs-environment.ts';
 import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
-import { findOpfsFile, openOpfsHandle } from './opfs-open.ts';
+import { findOpfsFile, openOpfsHandle, removeOpfsFile } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
 import { OptionReader } from '../option-reader.ts';
 
@@ -40,6 +40,7 @@ export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOption
     parseOptions,
     open: (context, options) => openState(environment, context, options),
     create: (context, size, raw) => createFile(environment, context, size, raw),
+    remove: (context, raw) => removeFile(environment, context, raw),
   };
 }
 
@@ -122,33 +123,50 @@ async function createFile(
   size: number,
   raw: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const reader = new OptionReader('opfs', raw);
-  const path = parsePath(reader);
-  reader.any('create');
-  reader.any('size');
-  reader.end();
-  const { aioContext, signal } = context;
-  const nodeName = 'create';
-  const request = {
-    environment,
-    aioContext,
-    nodeName,
-    path,
-    create: true,
-    readOnly: false,
-    signal,
-  };
+  const request = requestFor(environment, context, raw, true);
   const file = await take(environment, request);
   try {
     file.handle.truncate(0);
     file.handle.truncate(size);
     file.handle.flush();
-  } catch (cause) {
-    throw setUpFailure(nodeName, path, cause);
-  } finally {
     file.handle.close();
+  } catch (cause) {
+    file.handle.close();
+    await removeOpfsFile(request).catch(() => {});
+    throw setUpFailure(request.nodeName, request.path, cause);
+  } finally {
     file.release();
   }
+}
+
+/** Waits for the lock, so that the file of a disk that is open somewhere stays. */
+async function removeFile(
+  environment: OpfsEnvironment,
+  context: Omit<CreateContext, 'file'>,
+  raw: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const request = requestFor(environment, context, raw, false);
+  const release = await lock(environment, request);
+  try {
+    await removeOpfsFile(request);
+  } finally {
+    release();
+  }
+}
+
+function requestFor(
+  environment: OpfsEnvironment,
+  { aioContext, signal }: Omit<CreateContext, 'file'>,
+  raw: Readonly<Record<string, unknown>>,
+  create: boolean,
+): OpfsOpenRequest {
+  const reader = new OptionReader('opfs', raw);
+  const path = parsePath(reader);
+  reader.any('create');
+  reader.any('size');
+  reader.end();
+  const nodeName = create ? 'create' : 'remove';
+  return { environment, aioContext, nodeName, path, create, readOnly: false, signal };
 }
 
 interface TakenFile {
@@ -162,11 +180,7 @@ interface TakenFile {
 async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Promise<TakenFile> {
   const { signal, path, nodeName } = request;
   if (isAborted(signal)) throw canceled(path, nodeName, signal!);
-  const locks = environment.locks();
-  const release =
-    locks === undefined
-      ? (): void => {}
-      : await lockOpfsPath({ ...request, locks, shared: request.readOnly });
+  const release = await lock(environment, request);
   try {
     const file = await findOpfsFile(request);
     const handle = await openOpfsHandle(request, file);
@@ -174,11 +188,18 @@ async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Pro
       handle.close();
       throw canceled(path, nodeName, signal!);
     }
-    return { file, handle, locked: locks !== undefined, release };
+    return { file, handle, locked: environment.locks() !== undefined, release };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** Answers what lets go of it; does nothing in browsers without locks. */
+async function lock(environment: OpfsEnvironment, request: OpfsOpenRequest): Promise<() => void> {
+  const locks = environment.locks();
+  if (locks === undefined) return () => {};
+  return lockOpfsPath({ ...request, locks, shared: request.readOnly });
 }
 
 /** Asked anew after each wait, which the compiler would not believe of a property. */

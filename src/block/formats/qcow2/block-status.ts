@@ -30,9 +30,9 @@ function describe(image: Qcow2Image, offset: number): BlockStatus {
     case COMPRESSED:
       return { bytes, allocated: true, zero: false };
     case UNALLOCATED: {
-      // Past the end of a short backing file there are zeroes, and they are ours.
+      // Past the end of a short backing file there are zeroes, as where there is none.
       const below = Math.max((image.backing?.length ?? 0) - offset, 0);
-      if (below === 0) return { bytes, allocated: image.backing !== undefined, zero: true };
+      if (below === 0) return { bytes, allocated: false, zero: true };
       return { bytes: Math.min(bytes, below), allocated: false, zero: false };
     }
     default:

@@ -6,6 +6,7 @@ import { IOVector } from '../../../base/io-vector.ts';
 import type { Ret } from '../../../base/ret.ts';
 import { BlockError } from '../../block-error.ts';
 import type { CheckResult } from '../../block-driver.ts';
+import type { Pace } from '../../pace.ts';
 import { collectReferences } from './collect-references.ts';
 import type { References } from './collect-references.ts';
 import type { Qcow2Image } from './image.ts';
@@ -15,24 +16,28 @@ import {
   OFLAG_COMPRESSED_HI, OFLAG_COPIED_HI, TWO_32,
 } from './spec.ts'; // prettier-ignore
 
-/** Checks, repairs as far as `fix` says, and checks again what was repaired. Node drained. */
+/**
+ * Checks, repairs as far as `fix` says, and checks again what was repaired. Node drained. Each step of
+ * a repair leaves an image that is none the worse, so `pace` may end it between any two.
+ */
 export async function check(
   image: Qcow2Image,
   fix: 'none' | 'leaks' | 'all',
+  pace?: Pace,
 ): Promise<CheckResult> {
   refuseUnsupported(image);
   if (!image.readOnly && !image.corrupt) {
     await must(image, image.writeBack(true));
     await must(image, image.file.flush());
   }
-  const before = compare(await collectReferences(image));
+  const before = compare(await collectReferences(image, pace));
   if (fix === 'none' || image.readOnly || before.found.checkErrors > 0)
     return result(image, before);
-  if (fix === 'all') await repairLow(image, before.found);
-  await repairLeaks(image, await collectReferences(image));
-  if (fix === 'all') await repairCopied(image);
+  if (fix === 'all') await repairLow(image, before.found, pace);
+  await repairLeaks(image, await collectReferences(image, pace), pace);
+  if (fix === 'all') await repairCopied(image, pace);
   await flushTables(image);
-  const after = compare(await collectReferences(image));
+  const after = compare(await collectReferences(image, pace));
   if (fix === 'all' && after.corruptions === 0 && after.found.checkErrors === 0) {
     await must(image, image.changeFeatures(0n, featuresToClear(image)));
     await must(image, image.file.flush());
@@ -95,11 +100,12 @@ function refuseUnsupported(image: Qcow2Image): void {
   }
 }
 
-async function repairLow(image: Qcow2Image, found: References): Promise<void> {
+async function repairLow(image: Qcow2Image, found: References, pace?: Pace): Promise<void> {
   let rebuild = found.needsRebuild;
   for (let cluster = 0; cluster < found.clusters && !rebuild; cluster++) {
     const missing = found.expected[cluster]! - found.actual[cluster]!;
     if (missing <= 0) continue;
+    await pace?.breathe();
     const at = cluster * image.clusterSize;
     // No block counts this cluster, or the width is too small.
     const ret = await image.faults.retry(() => image.refcounts.adjust(at, missing));
@@ -109,10 +115,11 @@ async function repairLow(image: Qcow2Image, found: References): Promise<void> {
   await flushTables(image);
 }
 
-async function repairLeaks(image: Qcow2Image, found: References): Promise<void> {
+async function repairLeaks(image: Qcow2Image, found: References, pace?: Pace): Promise<void> {
   for (let cluster = 0; cluster < found.clusters; cluster++) {
     const extra = found.actual[cluster]! - found.expected[cluster]!;
     if (extra <= 0) continue;
+    await pace?.breathe();
     const at = cluster * image.clusterSize;
     await image.faults.retry(() => image.refcounts.adjust(at, -extra));
   }
@@ -120,12 +127,13 @@ async function repairLeaks(image: Qcow2Image, found: References): Promise<void> 
 }
 
 /** Sets COPIED flags where the refcount is one, and only there. */
-async function repairCopied(image: Qcow2Image): Promise<void> {
-  const found = await collectReferences(image);
+async function repairCopied(image: Qcow2Image, pace?: Pace): Promise<void> {
+  const found = await collectReferences(image, pace);
   const bytes = new Uint8Array(image.clusterSize);
   const one = (host: number): boolean => found.actual[host / image.clusterSize] === 1;
   image.map.cache.drop();
   for (const [index, host] of found.tables) {
+    await pace?.breathe();
     if (image.l1.isCopied(index) !== one(host)) image.l1.setCopied(index, one(host));
     await must(image, image.readFile(host, IOVector.of(bytes)));
     if (fixTable(image, new DataView(bytes.buffer), one)) {

@@ -4,6 +4,7 @@
 
 import { IOVector } from '../../../base/io-vector.ts';
 import { BlockError } from '../../block-error.ts';
+import type { Pace } from '../../pace.ts';
 import type { Qcow2Image } from './image.ts';
 import { getRefcount } from './refcount-bits.ts';
 import {
@@ -74,6 +75,7 @@ export class References {
 /** Counts everything. `skipRefcounts`: as if there were no refcount structures (for a rebuild). */
 export async function collectReferences(
   image: Qcow2Image,
+  pace?: Pace,
   skipRefcounts = false,
 ): Promise<References> {
   const found = new References(image);
@@ -82,13 +84,17 @@ export async function collectReferences(
   if (l1.bytes.length > 0) found.refer(l1.offset, l1.bytes.length, 'L1 table');
   if (!skipRefcounts) {
     found.refer(refcounts.tableOffset, refcounts.table.length, 'refcount table');
-    await readRefcounts(image, found);
+    await readRefcounts(image, found, pace);
   }
-  await walkL1(image, found);
+  await walkL1(image, found, pace);
   return found;
 }
 
-async function readRefcounts(image: Qcow2Image, found: References): Promise<void> {
+async function readRefcounts(
+  image: Qcow2Image,
+  found: References,
+  pace: Pace | undefined,
+): Promise<void> {
   const { refcounts, clusterSize } = image;
   const view = new DataView(refcounts.table.buffer);
   const block = new Uint8Array(clusterSize);
@@ -113,6 +119,7 @@ async function readRefcounts(image: Qcow2Image, found: References): Promise<void
     }
     const base = index * refcounts.perBlock;
     if (base >= found.clusters) continue;
+    await pace?.breathe();
     if ((await image.readFile(host, qiov)) < 0) {
       found.checkErrors += 1;
       found.say(`ERROR: refcount block ${index} at ${host} cannot be read`);
@@ -125,7 +132,7 @@ async function readRefcounts(image: Qcow2Image, found: References): Promise<void
   }
 }
 
-async function walkL1(image: Qcow2Image, found: References): Promise<void> {
+async function walkL1(image: Qcow2Image, found: References, pace: Pace | undefined): Promise<void> {
   const { l1, clusterSize } = image;
   const view = new DataView(l1.bytes.buffer);
   const walked = new Set<number>();
@@ -148,6 +155,7 @@ async function walkL1(image: Qcow2Image, found: References): Promise<void> {
     if (walked.has(host)) continue;
     walked.add(host);
     found.tables.set(index, host);
+    await pace?.breathe();
     if ((await image.readFile(host, IOVector.of(table))) < 0) {
       found.checkErrors += 1;
       found.say(`ERROR: L2 table ${index} at ${host} cannot be read`);

@@ -8,6 +8,7 @@ import type { MaybeRet, Ret } from '../../../base/ret.ts';
 import { ANY_RANGE, REQ_MAY_UNMAP } from '../../block-driver.ts';
 import type { BlockDriver, BlockLimits, BlockStatus, CheckResult, DriverState } from '../../block-driver.ts'; // prettier-ignore
 import { BlockError } from '../../block-error.ts';
+import type { Pace } from '../../pace.ts';
 import { check } from './check.ts';
 import { blockStatus } from './block-status.ts';
 import { createImage, parseCreateOptions } from './create.ts';
@@ -83,10 +84,10 @@ class Qcow2State implements DriverState {
   }
 
   /** Freeing leaks leaves the guest's disk as it is; mending tables may not. */
-  async check(fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+  async check(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult> {
     const ret = await (fix === 'all' ? this.#change(() => OK) : OK);
     if (ret < 0) throw BlockError.fromRet(ret, `${this.#image.node}: check`, this.#image.node);
-    return check(this.#image, fix);
+    return check(this.#image, fix, pace);
   }
 
   /** This layer's version and the backing file's, which shows through. */

@@ -12,7 +12,7 @@ import { HEADER_REFCOUNT_TABLE, MAX_REFCOUNT_TABLE_BYTES } from './spec.ts';
 /** Throws BlockError when a write fails, or a refcount does not fit the image's width. */
 export async function rebuildRefcounts(image: Qcow2Image): Promise<void> {
   const { refcounts, clusterSize, file, node } = image;
-  const found = await collectReferences(image, true);
+  const found = await collectReferences(image, undefined, true);
   const { perBlock, order } = refcounts;
   const first = found.clusters;
   let total = first;

@@ -1,0 +1,64 @@
+// What the façade's calls take and answer, but for single bytes.
+
+import type { WorkerSource } from './host/host.ts';
+import type {
+  BackingPolicy,
+  BlockNodeInfo,
+  BlockNodeStats,
+  IOThreadEvent,
+} from './iothread/control.ts';
+import type { IOThread, IOThreadOptions } from './iothread/iothread.ts';
+
+/** How a disk is opened. Its `WorkerSource` is for the thread that is started where none is given. */
+export interface OpenDiskOptions extends WorkerSource {
+  /** Where its graph runs. Default: a thread of its own, which ends with the disk. */
+  readonly thread?: IOThread;
+  readonly readOnly?: boolean;
+  /** Which backing files named *inside* images may be followed. Default: none. */
+  readonly policy?: BackingPolicy;
+  /** Answer to the guest's GET_ID, at most 20 ASCII characters. */
+  readonly serial?: string;
+  /** Called with what happens by itself: notices, I/O errors, a lost thread. */
+  readonly onEvent?: (event: IOThreadEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** What `Disk.stats` answers. */
+export interface DiskStats {
+  readonly nodes: readonly BlockNodeInfo[];
+  readonly counts: readonly BlockNodeStats[];
+}
+
+/** Options that one request takes. */
+export interface RequestOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** Which part of a disk `Disk.map` tells of. */
+export interface MapOptions extends RequestOptions {
+  /** Bytes. Default: 0, and all there is. */
+  readonly offset?: number;
+  readonly bytes?: number;
+}
+
+/** How an emulator's adapter adds a device of its own; see `DeviceOptions`. */
+export interface AttachOptions {
+  readonly id?: string;
+  readonly memory: WebAssembly.Memory;
+  readonly ramBase: number;
+  readonly ramBytes: number;
+  readonly scratch: number;
+  readonly numQueues: number;
+}
+
+/** What `options` says about an IOThread of its own. */
+export function threadOptions(
+  options: WorkerSource & { readonly signal?: AbortSignal },
+): IOThreadOptions {
+  const { workerUrl, createWorker, signal } = options;
+  return {
+    ...(workerUrl === undefined ? {} : { workerUrl }),
+    ...(createWorker === undefined ? {} : { createWorker }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
