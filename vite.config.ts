@@ -22,7 +22,14 @@ const config: ViteUserConfig = defineConfig({
   ],
   publicDir: `${root}public`,
   cacheDir: `${root}node_modules/.vite`,
-  build: { outDir: `${root}dist/workbench`, emptyOutDir: true, target: 'es2022' },
+  build: {
+    outDir: `${root}dist/workbench`,
+    emptyOutDir: true,
+    target: 'es2022',
+    rolldownOptions: {
+      input: [`${root}src/demo/index.html`, `${root}src/demo/bench/bench.html`],
+    },
+  },
   worker: { format: 'es' },
   server: { headers, host: '127.0.0.1', fs: { allow: [root] } },
   preview: { headers, host: '127.0.0.1' },

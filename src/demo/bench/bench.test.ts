@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { RandomBlocks, READ_BYTES } from './random-blocks.ts';
 import type { Measure } from './rounds.ts';
 import { sideBySide } from './rounds.ts';
 import type { Machine, Report, Row } from './row.ts';
 import { median, medianRatio } from './statistics.ts';
+import { BlockOffsets, workloadName } from './workload.ts';
 import { formatMachine, formatReport, formatTable, formatValue } from './table.ts';
 
 const machine: Machine = {
@@ -135,29 +135,51 @@ describe('the table', () => {
       { name: 'wasm-parse/batch-64', target: { ratio: 1.4 }, run },
       { name: 'not-run', target: { ratio: 1 }, run },
     ];
-    const report: Report = { machine, rounds, rows };
-    expect(formatReport(report, targets).split('\n').slice(-2)).toEqual([
+    const report: Report = {
+      machine,
+      date: '2026-11-28T03:14:15.000Z',
+      rounds: { count: 9, ms: 150 },
+      rows,
+      skipped: [{ name: 'http/a', reason: 'there is no image here' }],
+      failed: [{ name: 'idb/b', reason: 'Error: full' }],
+    };
+    expect(formatReport(report, targets).split('\n').slice(-4)).toEqual([
       'met    null-co/depth-128: ratio 0.29 of 0.25, 2 345 678 of 1 000 000 IOPS',
       'SHORT  wasm-parse/batch-64: ratio 1.38 of 1.40',
+      'skipped  http/a: there is no image here',
+      'FAILED  idb/b: Error: full',
     ]);
+    expect(formatReport(report, targets).split('\n')[1]).toMatch(
+      /^2026-11-28 03:14 UTC · .* 9 rounds of 150 ms/,
+    );
     const slow: Report = { ...report, rows: [{ ...rows[0], value: 999_999 }] };
     expect(formatReport(slow, targets)).toContain('SHORT  null-co/depth-128');
   });
 });
 
-describe('RandomBlocks', () => {
+describe('BlockOffsets', () => {
   it('spreads whole blocks over the disk, the same ones each time', () => {
     const blocks = 8;
-    const random = new RandomBlocks(blocks * READ_BYTES + 100);
-    const again = new RandomBlocks(blocks * READ_BYTES + 100);
+    const workload = { bytes: 4096, order: 'random' } as const;
+    const random = new BlockOffsets(blocks * 4096 + 100, workload);
+    const again = new BlockOffsets(blocks * 4096 + 100, workload);
     const offsets = Array.from({ length: 8000 }, () => random.next());
     expect(offsets).toEqual(Array.from({ length: 8000 }, () => again.next()));
     const seen = new Map<number, number>();
     for (const offset of offsets) seen.set(offset, (seen.get(offset) ?? 0) + 1);
     expect([...seen.keys()].sort((a, b) => a - b)).toEqual(
-      Array.from({ length: blocks }, (_, i) => i * READ_BYTES),
+      Array.from({ length: blocks }, (_, i) => i * 4096),
     );
     expect(Math.min(...seen.values())).toBeGreaterThan(800);
     expect(Math.max(...seen.values())).toBeLessThan(1200);
+  });
+
+  it('goes through the disk in order, and again', () => {
+    const offsets = new BlockOffsets(3 * 65536 + 4096, { bytes: 65536, order: 'sequential' });
+    expect(Array.from({ length: 5 }, () => offsets.next())).toEqual([0, 65536, 131072, 0, 65536]);
+  });
+
+  it("has fio's names", () => {
+    expect(workloadName({ op: 'write', bytes: 65536, order: 'sequential' })).toBe('seqwrite-64k');
   });
 });

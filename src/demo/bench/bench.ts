@@ -1,54 +1,89 @@
-// The benchmark's page: runs the rows that the address asks for (`?only=` is a regular expression),
-// shows the table and the same as JSON, and leaves both where `npm run bench` picks them up.
+// The benchmark's page. A person picks rows and presses Run; `npm run bench` opens it with `?report=URL`,
+// and then it runs at once and posts there what it does and what came out, so that no debugger need
+// be attached to the browser that is measured. `?only=` leaves out rows whose name does not match.
 
-import { describeMachine } from './machine.ts';
+import { BenchPage } from './bench-page.ts';
+import { httpRows } from './http-rows.ts';
+import { idbRows } from './idb-rows.ts';
 import { opfsRows } from './opfs-rows.ts';
 import { parseRows } from './parse-rows.ts';
 import { queueRows } from './queue-rows.ts';
 import { DEFAULT_ROUNDS } from './rounds.ts';
-import type { Report, Row, RowResult } from './row.ts';
+import type { Places, Report, Row } from './row.ts';
+import { runRows } from './run-rows.ts';
 import { formatReport } from './table.ts';
+import { v86Rows } from './v86-rows.ts';
 
-/** What `npm run bench` waits for: one of the two. */
-interface Outcome {
-  readonly text: string;
-  readonly report?: Report;
-  readonly error?: string;
-}
+const query = new URLSearchParams(location.search);
+const only = new RegExp(query.get('only') ?? '');
+const all: readonly Row[] = [
+  ...queueRows,
+  ...parseRows,
+  ...opfsRows,
+  ...idbRows,
+  ...httpRows,
+  ...v86Rows,
+];
+const chosen: readonly Row[] = all.filter(({ name }) => only.test(name));
+const page = new BenchPage(chosen);
 
-declare global {
-  /** Told which row runs. */
-  var benchProgress: ((row: string) => void) | undefined;
-  var benchOutcome: Outcome | undefined;
-}
-
-const ALL: readonly Row[] = [...queueRows, ...opfsRows, ...parseRows];
-const screen: HTMLElement = document.getElementById('report')!;
-
-async function run(): Promise<void> {
-  const asked = new URL(location.href).searchParams;
-  const only = new RegExp(asked.get('only') ?? '');
-  const rows = ALL.filter(({ name }) => only.test(name));
-  if (rows.length === 0) {
-    throw new Error(`no row matches ${only}; there are ${ALL.map((row) => row.name).join(', ')}`);
+/** Runs rows, shows what comes of it, and answers it. */
+async function measure(rows: readonly Row[], tell: (row: string) => void): Promise<Report> {
+  const signal = page.begin();
+  try {
+    const count = Number(query.get('rounds') ?? DEFAULT_ROUNDS.count);
+    const ms = Number(query.get('ms') ?? DEFAULT_ROUNDS.ms);
+    const warmUpMs = Math.min(DEFAULT_ROUNDS.warmUpMs, 3 * ms);
+    const report = await runRows(rows, {
+      rounds: { count, ms, warmUpMs, signal },
+      places: await findPlaces(),
+      pinned: query.has('pinned'),
+      onRow: (row, at, of) => {
+        page.progress(row, at, of);
+        tell(row);
+      },
+      onReport: (report) => page.show(formatReport(report, chosen)),
+    });
+    page.show(formatReport(report, chosen));
+    page.end(signal.aborted ? 'Cancelled.' : 'Done.');
+    return report;
+  } catch (error) {
+    page.end(`It failed: ${String(error)}`);
+    throw error;
   }
-  const rounds = { ...DEFAULT_ROUNDS, count: Number(asked.get('rounds') ?? DEFAULT_ROUNDS.count) };
-  const machine = await describeMachine(asked.has('pinned'));
-  const results: RowResult[] = [];
-  for (const row of rows) {
-    screen.textContent = `${row.name} (${results.length + 1} of ${rows.length}) …`;
-    globalThis.benchProgress?.(row.name);
-    results.push(await row.run(rounds));
-  }
-  const report = { machine, rounds, rows: results };
-  const text = formatReport(report, ALL);
-  screen.textContent = text;
-  document.getElementById('json')!.textContent = JSON.stringify(report, null, 2);
-  globalThis.benchOutcome = { text, report };
 }
 
-run().catch((error: unknown) => {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  screen.textContent = text;
-  globalThis.benchOutcome = { text, error: text };
-});
+/** The guest lies where the dev server and `npm run bench` have it, if it was built. */
+async function findPlaces(): Promise<Places> {
+  const image = query.get('image');
+  const guest = new URL('../guest/', location.href).href;
+  const answer = await fetch(`${guest}guest.json`).catch(() => undefined);
+  const built = answer?.ok === true && answer.headers.get('content-type') === 'application/json';
+  return {
+    firmware: new URL('../bios/', location.href).href,
+    ...(built ? { guest } : {}),
+    ...(image === null ? {} : { image: new URL(image, location.href).href }),
+  };
+}
+
+/** For `npm run bench`. */
+async function runForReport(url: string): Promise<void> {
+  const post = async (what: Record<string, unknown>): Promise<void> => {
+    await fetch(url, { method: 'POST', body: JSON.stringify(what) });
+  };
+  try {
+    if (chosen.length === 0) {
+      throw new Error(
+        `no row matches ${only}; there are ${all.map(({ name }) => name).join(', ')}`,
+      );
+    }
+    const report = await measure(chosen, (row) => void post({ row }));
+    await post({ report, text: formatReport(report, chosen) });
+  } catch (error) {
+    await post({ error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+const reportUrl = query.get('report');
+if (reportUrl !== null) void runForReport(reportUrl);
+else page.onRun((rows) => void measure(rows, () => {}).catch(() => {}));

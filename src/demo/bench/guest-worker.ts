@@ -5,6 +5,7 @@ import { expose } from 'comlink';
 import { BrowserHost } from '../../host/browser.ts';
 import { Guest } from './guest.ts';
 import type { GuestDevice, GuestSample } from './guest.ts';
+import type { Workload } from './workload.ts';
 
 const host = new BrowserHost(() => {
   throw new Error('a guest starts no workers');
@@ -13,8 +14,8 @@ const guests: Guest[] = [];
 
 const control = {
   /** Starts a device; answers its number for `run`. */
-  attach(device: GuestDevice): number {
-    return guests.push(new Guest(host, device)) - 1;
+  attach(device: GuestDevice, workload: Workload): number {
+    return guests.push(new Guest(host, device, workload)) - 1;
   },
   run(device: number, depth: number, ns: number): GuestSample {
     return guests[device]!.run(depth, ns);

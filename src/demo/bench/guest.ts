@@ -1,21 +1,25 @@
-// A guest's thread, as the benchmark needs one: keeps so many 4 KiB reads at random offsets in flight
-// in a virtqueue, reaps them with interrupts off (as Linux does under NAPI), polls for as long as that
-// pays, and sleeps until the device interrupts. Nothing is allocated per request.
+// A guest's thread, as the benchmark needs one: keeps so many requests in flight in a virtqueue, reaps
+// them with interrupts off (as Linux does under NAPI), polls for as long as that pays, and sleeps until
+// the device interrupts. Nothing is allocated per request.
 
 import { EventNotifier } from '../../aio/event-notifier.ts';
+import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../host/host.ts';
 import { DeviceChannel, WAIT_ATOMICS, WAIT_NONE } from '../../virtio/device-channel.ts';
 import { DriverQueue } from '../../virtio/driver-queue.ts';
 import {
   VIRTIO_BLK_F_FLUSH,
   VIRTIO_BLK_S_OK,
+  VIRTIO_BLK_T_FLUSH,
   VIRTIO_BLK_T_IN,
+  VIRTIO_BLK_T_OUT,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_VERSION_1,
 } from '../../virtio/spec.ts';
-import { RandomBlocks, READ_BYTES } from './random-blocks.ts';
 import type { Sample } from './rounds.ts';
+import { BlockOffsets } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 const FEATURES = [
   VIRTIO_BLK_F_FLUSH,
@@ -26,10 +30,13 @@ const FEATURES = [
 
 const QUEUE_SIZE = 256;
 const MAX_SEGMENTS = 16;
-const MAX_DEPTH = 128;
+/** Most data in flight: 128 requests of 4 KiB, 32 of 64 KiB. Bytes. */
+const DATA_BYTES = 2 * 1024 * 1024;
 const RING_BYTES: number = DriverQueue.bytes(QUEUE_SIZE, MAX_SEGMENTS);
-/** Guest RAM: the ring, then a page for each request in flight. Bytes. */
-export const GUEST_RAM_BYTES: number = RING_BYTES + MAX_DEPTH * READ_BYTES;
+/** Guest RAM: the ring, then the data of each request in flight. Bytes. */
+export const GUEST_RAM_BYTES: number = RING_BYTES + DATA_BYTES;
+/** The cookie of a flush; requests with data have the number of their buffer. */
+const FLUSH = -1;
 /** The clock is read once in this many looks at the ring. */
 const LOOKS_PER_CLOCK = 16;
 /** How long the guest polls before it sleeps, nanoseconds: about what waking an idle CPU takes. */
@@ -40,7 +47,7 @@ const POLL_NS = 100_000;
  */
 const MAX_BACKOFF = 64;
 /** A device that answers nothing for so long is stuck. */
-const STUCK_MS = 5000;
+const STUCK_MS = 10_000;
 
 /** A device to drive: shared memory, all of it. */
 export interface GuestDevice {
@@ -48,7 +55,7 @@ export interface GuestDevice {
   readonly memory: WebAssembly.Memory;
   readonly channel: SharedArrayBuffer;
   readonly doorbell: Int32Array;
-  /** What reads are spread over, bytes. */
+  /** What requests are spread over, bytes. */
   readonly diskBytes: number;
 }
 
@@ -60,11 +67,16 @@ export interface GuestSample extends Sample {
 
 export class Guest {
   readonly #clock: Clock;
+  readonly #workload: Workload;
+  readonly #type: number;
   readonly #queue: DriverQueue;
   readonly #channel: DeviceChannel;
   readonly #notifier: EventNotifier;
-  readonly #blocks: RandomBlocks;
+  readonly #offsets: BlockOffsets;
   readonly #onDone: (cookie: number, status: number) => void;
+  /** Writes until the next flush, and the buffers that wait for it. */
+  #untilFlush = Infinity;
+  readonly #parked: number[] = [];
   /** Waits until the next poll; 0 while polling pays. */
   #waitsToPoll = 0;
   #backoff = 0;
@@ -75,37 +87,42 @@ export class Guest {
   #sleeps = 0;
 
   /** Sets the queue up and starts the device (DRIVER_OK). */
-  constructor(clock: Clock, device: GuestDevice) {
+  constructor(clock: Clock, device: GuestDevice, workload: Workload) {
     this.#clock = clock;
+    this.#workload = workload;
+    this.#type = workload.op === 'read' ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
     this.#channel = new DeviceChannel(device.channel, 1);
     this.#notifier = new EventNotifier(
       this.#channel.words,
       this.#channel.kickIndex(0),
       device.doorbell,
     );
+    const ram = new Uint8Array(device.memory.buffer, 0, GUEST_RAM_BYTES);
+    ram.fill(0xa5, RING_BYTES);
     this.#queue = new DriverQueue({
-      memory: new Uint8Array(device.memory.buffer, 0, GUEST_RAM_BYTES),
+      memory: ram,
       offset: 0,
       size: QUEUE_SIZE,
       maxSegments: MAX_SEGMENTS,
       eventIdx: true,
     });
-    this.#blocks = new RandomBlocks(device.diskBytes);
-    this.#onDone = (cookie, status): void => {
-      this.#done += 1;
-      if (status !== VIRTIO_BLK_S_OK) this.#failed += 1;
-      if (this.#refill) this.#submit(cookie);
-    };
+    this.#offsets = new BlockOffsets(device.diskBytes, workload);
+    this.#onDone = (cookie, status): void => this.#finish(cookie, status);
     const { size, desc, avail, used } = this.#queue.config;
     this.#channel.setQueue(0, { size, desc, avail, used, lastAvail: 0, usedIdx: 0 });
     this.#channel.start(FEATURES, true);
     this.#notifier.set();
   }
 
-  /** Keeps `depth` reads in flight for `ns` nanoseconds. Throws when a read fails. */
+  /**
+   * Keeps `depth` requests in flight for `ns` nanoseconds; writes until they are flushed. Throws when
+   * one fails.
+   */
   run(depth: number, ns: number): GuestSample {
+    assert(depth * this.#workload.bytes <= DATA_BYTES, 'more in flight than there is memory');
     const clock = this.#clock;
     this.#done = this.#failed = this.#kicks = this.#sleeps = 0;
+    this.#untilFlush = this.#workload.flushEvery ?? Infinity;
     this.#refill = true;
     this.#queue.disableInterrupts();
     const start = clock.now();
@@ -117,21 +134,54 @@ export class Guest {
       for (let i = 0; i < LOOKS_PER_CLOCK; i++) this.#serve();
       now = clock.now();
     }
-    const sample = {
-      requests: this.#done,
-      ns: now - start,
-      kicks: this.#kicks,
-      sleeps: this.#sleeps,
-    };
+    const { op } = this.#workload;
+    let sample = this.#sample(now - start);
     this.#refill = false;
-    while (this.#queue.inFlight > 0) this.#serve();
-    if (this.#failed > 0) throw new Error(`${this.#failed} reads of ${this.#done} failed`);
+    this.#drain();
+    if (op === 'write') {
+      this.#flush();
+      this.#drain();
+      sample = this.#sample(clock.now() - start);
+    }
+    this.#parked.length = 0;
+    if (this.#failed > 0) throw new Error(`${this.#failed} ${op}s of ${this.#done} failed`);
     return sample;
   }
 
-  #submit(page: number): void {
-    const address = RING_BYTES + page * READ_BYTES;
-    this.#queue.submitOne(VIRTIO_BLK_T_IN, this.#blocks.next(), address, READ_BYTES, page);
+  #sample(ns: number): GuestSample {
+    return { requests: this.#done, ns, kicks: this.#kicks, sleeps: this.#sleeps };
+  }
+
+  #submit(buffer: number): void {
+    if (this.#untilFlush === 0) {
+      this.#parked.push(buffer);
+      if (this.#queue.inFlight === 0) this.#flush();
+      return;
+    }
+    this.#untilFlush -= 1;
+    const { bytes } = this.#workload;
+    const address = RING_BYTES + buffer * bytes;
+    this.#queue.submitOne(this.#type, this.#offsets.next(), address, bytes, buffer);
+  }
+
+  #flush(): void {
+    this.#queue.submit(VIRTIO_BLK_T_FLUSH, 0, [], 0, FLUSH);
+    this.#kick();
+  }
+
+  #finish(cookie: number, status: number): void {
+    if (status !== VIRTIO_BLK_S_OK) this.#failed += 1;
+    if (cookie !== FLUSH) {
+      this.#done += 1;
+      if (this.#refill) this.#submit(cookie);
+      return;
+    }
+    this.#untilFlush = this.#workload.flushEvery ?? Infinity;
+    if (this.#refill) for (const buffer of this.#parked.splice(0)) this.#submit(buffer);
+  }
+
+  #drain(): void {
+    while (this.#queue.inFlight > 0) this.#serve();
   }
 
   #kick(): void {

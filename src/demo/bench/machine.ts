@@ -4,6 +4,7 @@
 import type { Machine } from './row.ts';
 import { removeFile } from './opfs-files.ts';
 import { startSyncHandle } from './workers.ts';
+import { READ_4K } from './workload.ts';
 
 const FILE = 'bench-probe.img';
 const BYTES = 1024 * 1024;
@@ -22,7 +23,7 @@ export async function describeMachine(pinned: boolean): Promise<Machine> {
   const probe = startSyncHandle();
   try {
     await probe.control.fill(FILE, BYTES);
-    await probe.control.open(FILE);
+    await probe.control.open(FILE, READ_4K);
     const { requests, ns } = await probe.control.run(PROBE_NS);
     await probe.control.close();
     const opfsReadNs = ns / requests;

@@ -1,14 +1,16 @@
-// The rows that say what a disk costs over its file: 4 KiB reads at random offsets, 32 at a time, of a
-// 256 MiB disk in OPFS, raw and qcow2 (all allocated, tables cached), beside the bare host call.
+// The rows that say what a disk costs over its file: requests to a 256 MiB disk in OPFS, 32 at a time,
+// raw and qcow2 (all allocated, tables cached), beside the bare host calls one after the other.
 
 import { openDisk } from '../../index.ts';
 import type { IOThread } from '../../index.ts';
-import { DiskUnderTest } from './disk-under-test.ts';
+import { deviceRow } from './device-row.ts';
+import type { Sides } from './device-row.ts';
 import { fill } from './fill.ts';
 import { removeFile } from './opfs-files.ts';
-import { sideBySide } from './rounds.ts';
 import type { Row } from './row.ts';
-import { startGuest, startSyncHandle } from './workers.ts';
+import { startSyncHandle } from './workers.ts';
+import { READ_4K, workloadName } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 const DISK_BYTES = 256 * 1024 * 1024;
 const DEPTH = 32;
@@ -16,44 +18,61 @@ const BASELINE_FILE = 'bench-baseline.img';
 const RAW_FILE = 'bench-disk.img';
 const QCOW2_FILE = 'bench-disk.qcow2';
 
+const READ_64K: Workload = { op: 'read', bytes: 65536, order: 'random' };
+/** Flushed as often as a guest's file system might: after 256 writes. */
+const WRITE_4K: Workload = { op: 'write', bytes: 4096, order: 'random', flushEvery: 256 };
+const WRITE_64K: Workload = { ...WRITE_4K, bytes: 65536 };
+
 export const opfsRows: readonly Row[] = [
-  opfsRow('opfs-raw/randread-4k', 0.8, (thread) =>
-    thread.blockdevAdd({ driver: 'raw', file: { driver: 'opfs', path: RAW_FILE } }),
-  ),
-  opfsRow('opfs-qcow2/randread-4k', 0.65, openQcow2),
+  rawRow(READ_4K, 0.8),
+  rawRow({ ...READ_4K, order: 'sequential' }),
+  rawRow(READ_64K),
+  rawRow({ ...READ_64K, order: 'sequential' }),
+  rawRow(WRITE_4K),
+  rawRow({ ...WRITE_4K, order: 'sequential' }),
+  rawRow(WRITE_64K),
+  rawRow({ ...WRITE_64K, order: 'sequential' }),
+  qcow2Row(READ_4K, 0.65),
+  qcow2Row(READ_64K),
+  qcow2Row(WRITE_4K),
+  qcow2Row(WRITE_64K),
 ];
 
-function opfsRow(name: string, ratio: number, open: (thread: IOThread) => Promise<string>): Row {
-  return {
-    name,
-    target: { ratio },
-    async run(rounds) {
-      const baseline = startSyncHandle();
-      const guest = startGuest();
-      let disk: DiskUnderTest | undefined;
-      try {
-        await baseline.control.fill(BASELINE_FILE, DISK_BYTES);
-        await baseline.control.fill(RAW_FILE, DISK_BYTES);
-        await baseline.control.open(BASELINE_FILE);
-        disk = await DiskUnderTest.start(DISK_BYTES, open);
-        const device = await guest.control.attach(disk.guestDevice);
-        const counted = disk;
-        const figures = await sideBySide(
-          rounds,
-          (ns) => guest.control.run(device, DEPTH, ns),
-          (ns) => baseline.control.run(ns),
-          () => counted.startCounting(),
-        );
-        return { name, unit: 'IOPS', ...figures, counts: await counted.counts() };
-      } finally {
-        guest.terminate();
-        await disk?.close();
-        await baseline.control.close();
-        baseline.terminate();
-        for (const path of [BASELINE_FILE, RAW_FILE, QCOW2_FILE]) await removeFile(path);
-      }
+function rawRow(workload: Workload, ratio?: number): Row {
+  return opfsRow('opfs-raw', workload, ratio, async (thread, fillRaw) => {
+    await fillRaw();
+    return thread.blockdevAdd({ driver: 'raw', file: { driver: 'opfs', path: RAW_FILE } });
+  });
+}
+
+function qcow2Row(workload: Workload, ratio?: number): Row {
+  return opfsRow('opfs-qcow2', workload, ratio, openQcow2);
+}
+
+type OpenDisk = (thread: IOThread, fillRaw: () => Promise<void>) => Promise<string>;
+
+function opfsRow(disk: string, workload: Workload, ratio: number | undefined, open: OpenDisk): Row {
+  return deviceRow({
+    name: `${disk}/${workloadName(workload)}`,
+    ...(ratio === undefined ? {} : { target: { ratio } }),
+    workload,
+    depth: DEPTH,
+    diskBytes: DISK_BYTES,
+    prepare: async (): Promise<Sides> => {
+      const { control, terminate } = startSyncHandle();
+      await control.fill(BASELINE_FILE, DISK_BYTES);
+      await control.open(BASELINE_FILE, workload);
+      return {
+        open: (thread) => open(thread, () => control.fill(RAW_FILE, DISK_BYTES)),
+        baseline: (ns) => control.run(ns),
+        close: async () => {
+          await control.close();
+          terminate();
+          for (const path of [BASELINE_FILE, RAW_FILE, QCOW2_FILE]) await removeFile(path);
+        },
+      };
     },
-  };
+  });
 }
 
 /** Makes the image and writes every cluster of it. */

@@ -16,7 +16,7 @@ function parseRow(batch: number, target?: NonNullable<Row['target']>): Row {
   return {
     name,
     ...(target === undefined ? {} : { target }),
-    async run(rounds) {
+    async run({ rounds }) {
       const wasm = startParser();
       const typescript = startParser();
       let requests = 0;

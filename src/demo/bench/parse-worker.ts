@@ -12,7 +12,7 @@ import { REQ_HEAD, REQ_IN_BYTES, REQ_STATUS_ADDR, REQUEST_WORDS } from '../../vi
 import type { Virtqueue, VirtqueueConfig } from '../../virtio/virtqueue.ts';
 import { instantiateQueueModule } from '../../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../../virtio/wasm-queue.ts';
-import { RandomBlocks, READ_BYTES } from './random-blocks.ts';
+import { BlockOffsets, READ_4K } from './workload.ts';
 import type { Sample } from './rounds.ts';
 
 const SIZE = 256;
@@ -20,7 +20,7 @@ const MAX_SEGMENTS = 16;
 const WASM_PAGE = 65536;
 const DISK_BYTES = 2 ** 30;
 const RING_BYTES: number = DriverQueue.bytes(SIZE, MAX_SEGMENTS);
-const RAM_BYTES: number = Math.ceil((RING_BYTES + SIZE * READ_BYTES) / WASM_PAGE) * WASM_PAGE;
+const RAM_BYTES: number = Math.ceil((RING_BYTES + SIZE * READ_4K.bytes) / WASM_PAGE) * WASM_PAGE;
 /** Laps between two looks at the clock. */
 const LAPS = 16;
 
@@ -61,9 +61,15 @@ function fillRing(): VirtqueueConfig {
     maxSegments: MAX_SEGMENTS,
     eventIdx: true,
   });
-  const blocks = new RandomBlocks(DISK_BYTES);
+  const blocks = new BlockOffsets(DISK_BYTES, READ_4K);
   for (let i = 0; i < SIZE; i++) {
-    driver.submitOne(VIRTIO_BLK_T_IN, blocks.next(), RING_BYTES + i * READ_BYTES, READ_BYTES, i);
+    driver.submitOne(
+      VIRTIO_BLK_T_IN,
+      blocks.next(),
+      RING_BYTES + i * READ_4K.bytes,
+      READ_4K.bytes,
+      i,
+    );
   }
   driver.publish();
   return driver.config;

@@ -6,6 +6,7 @@ import { GUEST_RAM_BYTES } from './guest.ts';
 import type { Row } from './row.ts';
 import { sideBySide } from './rounds.ts';
 import { startBareRing, startGuest } from './workers.ts';
+import { READ_4K } from './workload.ts';
 import { DeviceChannel } from '../../virtio/device-channel.ts';
 import { DOORBELL_WORDS } from '../../aio/event-notifier.ts';
 
@@ -22,7 +23,7 @@ function nullRow(depth: number, target?: NonNullable<Row['target']>): Row {
   return {
     name,
     ...(target === undefined ? {} : { target }),
-    async run(rounds) {
+    async run({ rounds }) {
       const disk = await DiskUnderTest.start(DISK_BYTES, (thread) =>
         thread.blockdevAdd({ driver: 'null-co', size: DISK_BYTES, 'read-zeroes': false }),
       );
@@ -32,8 +33,8 @@ function nullRow(depth: number, target?: NonNullable<Row['target']>): Row {
         channel: new SharedArrayBuffer(DeviceChannel.bytes(1)),
         doorbell: new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS)),
       };
-      const ours = await guest.control.attach(disk.guestDevice);
-      const theirs = await guest.control.attach({ ...bare, diskBytes: DISK_BYTES });
+      const ours = await guest.control.attach(disk.guestDevice, READ_4K);
+      const theirs = await guest.control.attach({ ...bare, diskBytes: DISK_BYTES }, READ_4K);
       const ring = await startBareRing({ ...bare, ramBytes: GUEST_RAM_BYTES });
       let guestSleeps = 0;
       try {

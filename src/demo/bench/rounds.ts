@@ -10,6 +10,8 @@ export interface Rounds {
   readonly ms: number;
   /** Warm-up of each side, milliseconds. */
   readonly warmUpMs: number;
+  /** Ends the row after the present round, with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 export const DEFAULT_ROUNDS: Rounds = { count: 9, ms: 150, warmUpMs: 400 };
@@ -32,6 +34,11 @@ export interface SideBySide {
   readonly ratio: number;
 }
 
+/** The same with rounds `factor` times as long, for what is slow. */
+export function paced(rounds: Rounds, factor: number): Rounds {
+  return { ...rounds, ms: rounds.ms * factor };
+}
+
 /** `started` runs between the warm-up and the first round: the place to begin counting. */
 export async function sideBySide(
   rounds: Rounds,
@@ -45,6 +52,7 @@ export async function sideBySide(
   const values: number[] = [];
   const baselines: number[] = [];
   for (let i = 0; i < rounds.count; i++) {
+    rounds.signal?.throwIfAborted();
     baselines.push(perSecond(await baseline(rounds.ms * 1e6)));
     values.push(perSecond(await measure(rounds.ms * 1e6)));
   }

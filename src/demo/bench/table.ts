@@ -6,13 +6,22 @@ const HEAD = ['name', 'value', 'unit', 'baseline', 'ratio', 'counts'] as const;
 /** Numbers line up on the right. */
 const RIGHT: ReadonlySet<string> = new Set(['value', 'baseline', 'ratio']);
 
-/** The machine's line, the table, and a line for each target. */
+/** Machine, date and method; the table; a line for each target; what is missing, and why. */
 export function formatReport(report: Report, rows: readonly Row[]): string {
+  const { machine, date, rounds, skipped, failed } = report;
   const targets = report.rows.flatMap((result) => {
     const row = rows.find(({ name }) => name === result.name);
     return row?.target === undefined ? [] : [formatTarget(result, row.target)];
   });
-  return [formatMachine(report.machine), '', formatTable(report.rows), '', ...targets].join('\n');
+  const method =
+    `${date.slice(0, 16).replace('T', ' ')} UTC · each row by turns with its baseline, ` +
+    `${rounds.count} rounds of ${rounds.ms} ms or more each; medians, of the rounds' ratios too`;
+  const head = [formatMachine(machine), method, '', formatTable(report.rows), ''];
+  const tail = [
+    ...skipped.map(({ name, reason }) => `skipped  ${name}: ${reason}`),
+    ...failed.map(({ name, reason }) => `FAILED  ${name}: ${reason}`),
+  ];
+  return [...head, ...targets, ...tail].join('\n');
 }
 
 export function formatMachine(machine: Machine): string {

@@ -4,13 +4,15 @@
 import { wrap } from 'comlink';
 import type { Remote } from 'comlink';
 import type { BareRingSetup } from './bare-ring-worker.ts';
+import type { FetchControl } from './fetch-worker.ts';
 import type { GuestControl } from './guest-worker.ts';
+import type { IdbControl } from './idb-worker.ts';
 import type { ParseControl } from './parse-worker.ts';
 import type { SyncHandleControl } from './sync-handle-worker.ts';
 
 export interface Started<Control> {
   readonly control: Remote<Control>;
-  terminate(): void;
+  readonly terminate: () => void;
 }
 
 export function startGuest(): Started<GuestControl> {
@@ -25,6 +27,18 @@ export function startSyncHandle(): Started<SyncHandleControl> {
       type: 'module',
       name: 'sync-handle',
     }),
+  );
+}
+
+export function startIdb(): Started<IdbControl> {
+  return started(
+    new Worker(new URL('./idb-worker.ts', import.meta.url), { type: 'module', name: 'idb' }),
+  );
+}
+
+export function startFetch(): Started<FetchControl> {
+  return started(
+    new Worker(new URL('./fetch-worker.ts', import.meta.url), { type: 'module', name: 'fetch' }),
   );
 }
 
