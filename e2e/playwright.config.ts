@@ -21,6 +21,7 @@ const vite = `"${process.execPath}" node_modules/vite/bin/vite.js`;
 const config: PlaywrightTestConfig = defineConfig({
   testDir: '.',
   testMatch: '*.spec.ts',
+  testIgnore: '**/engines/**',
   outputDir: '../test-results/e2e',
   workers: 1,
   retries: 0,

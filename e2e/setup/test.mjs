@@ -5,7 +5,9 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureBrowser } from './browser.mjs';
 import { ensureDependencies } from './dependencies.mjs';
+import { ensureEngine } from './engines.mjs';
 import { ensureGuest } from './ensure-guest.mjs';
+import { runEngineTests, runPlaywright } from './run-playwright.mjs';
 import { root, run, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
 import { ensureTools } from './tools.mjs';
 import { ensureWasm } from './wasm.mjs';
@@ -29,11 +31,15 @@ await runMain(async () => {
 async function testAll() {
   mkdirSync(results, { recursive: true });
   let browser = '';
+  const engines = [];
   await stage('set-up', async () => {
     await ensureDependencies();
     await ensureWasm();
     await ensureTools();
     browser = await ensureBrowser();
+    for (const engine of ['firefox', 'webkit']) {
+      if (await ensureEngine(engine)) engines.push(engine);
+    }
     await guestUnlessUnavailable();
   });
   await stage('types', () => runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']));
@@ -46,7 +52,17 @@ async function testAll() {
     runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']),
   );
   await stage('package build', () => run(process.execPath, [join(root, 'e2e/setup/build.mjs')]));
-  await stage('end-to-end tests', () => endToEndTests(browser));
+  await stage('end-to-end tests', async () => {
+    const config = '--config=e2e/playwright.config.ts';
+    count(
+      await runPlaywright([config], 'playwright', { DISKPLANE_BROWSER: browser }),
+      'end-to-end tests',
+    );
+  });
+  for (const engine of engines) {
+    const name = `tests in ${engine}`;
+    await stage(name, async () => count(await runEngineTests(engine), name));
+  }
 }
 
 /** Tests that boot the guest fail without it under CI; elsewhere they say that they were skipped. */
@@ -76,22 +92,15 @@ async function unitTests() {
   if (code !== 0) throw new SetupError('unit tests failed');
 }
 
-/** @param {string} browser path of its program */
-async function endToEndTests(browser) {
-  const report = join(results, 'playwright.json');
-  rmSync(report, { force: true });
-  const { code } = await runInstalled(
-    '@playwright/test/cli.js',
-    ['test', '--config', 'e2e/playwright.config.ts'],
-    { mayFail: true, env: { DISKPLANE_BROWSER: browser, DISKPLANE_E2E_REPORT: report } },
-  );
-  if (existsSync(report)) {
-    const { expected, flaky, unexpected, skipped } = readJson(report).stats;
-    total.passed += expected + flaky;
-    total.failed += unexpected;
-    total.skipped += skipped;
-  }
-  if (code !== 0) throw new SetupError('end-to-end tests failed');
+/**
+ * @param {Awaited<ReturnType<typeof runPlaywright>>} counts
+ * @param {string} what ran
+ */
+function count({ ok, passed, failed, skipped }, what) {
+  total.passed += passed;
+  total.failed += failed;
+  total.skipped += skipped;
+  if (!ok) throw new SetupError(`${what} failed`);
 }
 
 /** @param {string} path */

@@ -125,6 +125,34 @@ describe('WorkerContext', () => {
     expect(context.counters.asyncSleeps).toBeGreaterThan(0);
   });
 
+  it('hears doorbells and its host alike where there is no waitAsync', async () => {
+    const { context, doorbell, words } = setUp();
+    const release = holdAsync(context);
+    const heard: string[] = [];
+    context.setEventNotifier(new EventNotifier(words, 0, doorbell), {
+      onRead: () => {
+        heard.push('doorbell');
+        // A host event: the loop must let it in although it is not woken for it.
+        setTimeout(() => {
+          heard.push('host');
+          context.stop();
+        }, 5);
+      },
+    });
+    const { waitAsync } = Atomics;
+    Reflect.deleteProperty(Atomics, 'waitAsync');
+    const worker = ringer(words, doorbell, 20);
+    try {
+      await context.run();
+    } finally {
+      Object.assign(Atomics, { waitAsync });
+      release();
+      await worker.terminate();
+    }
+    expect(heard).toEqual(['doorbell', 'host']);
+    expect(context.counters.blockingSleeps).toBe(0);
+  });
+
   it('does not sleep when work came between asking for kicks and sleeping', async () => {
     const { context, doorbell, words } = setUp();
     let looks = 0;

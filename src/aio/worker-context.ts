@@ -20,6 +20,8 @@ const MAX_BUSY_NS = 500_000;
 const ROUNDS_PER_CLOCK = 8;
 /** Longest asynchronous sleep. WebKit forgets `waitAsync` in a worker that has no timer running. */
 const KEEP_ALIVE_MS = 10;
+/** Longest that a thread without `waitAsync` (Firefox before 145) is deaf to its host, at a time. */
+const SLICE_MS = 1;
 
 /** Counts for `query-iothreads`, and for tests that assert what sleeping cost. */
 export interface LoopCounters {
@@ -189,7 +191,11 @@ export class WorkerContext extends LoopContext {
     if (this.#lastLook() || !this.#running) return;
     if (this.#mayBlock()) return this.#block(seq);
     this.counters.asyncSleeps += 1;
-    await this.#sleepAsync(seq, Math.min(this.#sleepMs(), KEEP_ALIVE_MS));
+    if (typeof Atomics.waitAsync === 'function') {
+      return this.#sleepAsync(seq, Math.min(this.#sleepMs(), KEEP_ALIVE_MS));
+    }
+    Atomics.wait(this.#doorbell, DOORBELL_SEQ, seq, Math.min(this.#sleepMs(), SLICE_MS));
+    await this.#clock.turn();
   }
 
   #block(seq: number): void {

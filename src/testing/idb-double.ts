@@ -24,8 +24,8 @@ export class IdbDouble implements IdbEnvironment {
   readonly lockManager: LocksDouble = new LocksDouble();
   /** Bytes of all records at most. */
   quota: number = Infinity;
-  /** How the next transactions fail: `throws` on creation, `aborts` with that error. */
-  readonly failures: { kind: 'throws' | 'aborts' | 'open'; name: string }[] = [];
+  /** How the next calls fail: transactions that `throws` on creation, or `aborts` with that error. */
+  readonly failures: { kind: 'throws' | 'aborts' | 'open' | 'has'; name: string }[] = [];
   /** What transactions did, in order: `readwrite strict put 0, put 1, delete 3-4`. */
   readonly transactions: string[] = [];
   openConnections = 0;
@@ -35,6 +35,12 @@ export class IdbDouble implements IdbEnvironment {
       open: (name) => this.#open(name) as unknown as IDBOpenDBRequest,
       deleteDatabase: (name) => this.#delete(name) as unknown as IDBOpenDBRequest,
     };
+  }
+
+  async has(database: string): Promise<boolean> {
+    const failure = this.fail('has');
+    if (failure !== undefined) throw failure;
+    return this.databases.has(database);
   }
 
   range(first: number, last: number): IDBKeyRange {

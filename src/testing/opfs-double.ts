@@ -34,6 +34,8 @@ export class OpfsDouble implements OpfsEnvironment {
   quotaStyle: 'throws' | 'short' = 'throws';
   /** `createSyncAccessHandle` with `mode: 'read-only'`: several readers, ignored, or a TypeError. */
   modes: 'honoured' | 'ignored' | 'refused' = 'honoured';
+  /** `createSyncAccessHandle`: there, absent, or there and refusing (WebKitGTK). */
+  syncHandles: 'there' | 'missing' | 'refused' = 'there';
   /** Errors to throw from the next calls, by kind of call. */
   readonly failures: { call: string; name: string }[] = [];
   /** Calls made on handles, in order: `read 0 4096`. */
@@ -90,10 +92,16 @@ export class OpfsDouble implements OpfsEnvironment {
   }
 
   #fileHandle(file: DoubleFile): OpfsFileHandle {
+    const getFile: OpfsFileHandle['getFile'] = async () => ({
+      size: file.bytes.length,
+      lastModified: file.changes,
+    });
+    if (this.syncHandles === 'missing') return { getFile };
     return {
-      getFile: async () => ({ lastModified: file.changes }),
+      getFile,
       createSyncAccessHandle: async (options) => {
         this.fail('open');
+        if (this.syncHandles === 'refused') throw domError('NotSupportedError');
         const readOnly = options?.mode === 'read-only' && this.modes === 'honoured';
         if (options?.mode === 'read-only' && this.modes === 'refused') throw new TypeError('mode');
         if (file.writers > 0 || (!readOnly && file.readers > 0)) {

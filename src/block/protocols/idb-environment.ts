@@ -7,6 +7,8 @@ import type { OpfsLocks } from './opfs-environment.ts';
 export interface IdbEnvironment {
   /** Throws BlockError('ENOTSUP') where there is none. */
   factory(): Pick<IDBFactory, 'open' | 'deleteDatabase'>;
+  /** Whether a database is there; false where there is no IndexedDB. Throws what that throws. */
+  has(database: string): Promise<boolean>;
   /** Keys from `first` to `last`, both included. */
   range(first: number, last: number): IDBKeyRange;
   /** Absent in browsers without Web Locks; then nothing keeps a second tab away. */
@@ -22,8 +24,35 @@ export const browserIdb: IdbEnvironment = {
       'idb: there is no IndexedDB here. The memory driver works everywhere, without keeping anything',
     );
   },
+  async has(database: string): Promise<boolean> {
+    const factory = globalThis.indexedDB as Partial<IDBFactory> | undefined;
+    if (factory === undefined) return false;
+    if (factory.databases === undefined) return opens(factory as IDBFactory, database);
+    return (await factory.databases()).some(({ name }) => name === database);
+  },
   range: (first, last) => globalThis.IDBKeyRange.bound(first, last),
   locks(): OpfsLocks | undefined {
     return (globalThis.navigator as Partial<Navigator> | undefined)?.locks;
   },
 };
+
+/** For Firefox before 126, which lists no databases: opens it, and gives up where that would make it. */
+function opens(factory: IDBFactory, database: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const request = factory.open(database);
+    let missing = false;
+    request.onupgradeneeded = (): void => {
+      missing = true;
+      request.transaction!.abort();
+    };
+    request.onsuccess = (): void => {
+      request.result.close();
+      resolve(true);
+    };
+    request.onerror = (event): void => {
+      event.preventDefault();
+      if (missing) resolve(false);
+      else reject(request.error!);
+    };
+  });
+}

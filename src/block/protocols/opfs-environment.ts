@@ -8,7 +8,7 @@ import type { SyncHandle } from './file-sync-handle.ts';
 export interface OpfsFileHandle {
   /** Absent outside dedicated workers. `mode` is honoured by Chromium, ignored by Firefox. */
   createSyncAccessHandle?(options?: { mode: string }): Promise<SyncHandle>;
-  getFile(): Promise<{ readonly lastModified: number }>;
+  getFile(): Promise<{ readonly size: number; readonly lastModified: number }>;
 }
 
 /** A directory, as far as it is used here. All calls throw DOMExceptions. */

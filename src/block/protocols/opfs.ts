@@ -7,9 +7,12 @@ import { BlockError } from '../block-error.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
 import { FileState } from './file-state.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
+import { browserIdb } from './idb-environment.ts';
 import { browserOpfs } from './opfs-environment.ts';
 import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
+import { withFallback } from './opfs-fallback.ts';
+import type { FallbackOptions } from './opfs-fallback.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
 import { findOpfsFile, openOpfsHandle, removeOpfsFile } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
@@ -32,7 +35,7 @@ const PROBE_BYTES = 4096;
 const OPT_TRANSFER = 64 * 1024;
 const OPT_TRANSFER_SLOW = 256 * 1024;
 
-/** The driver over a given browser. */
+/** The driver over a given browser; without IndexedDB to fall back on. */
 export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOptions> {
   return {
     name: 'opfs',
@@ -44,7 +47,14 @@ export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOption
   };
 }
 
-export const driver: BlockDriver<OpfsOptions> = opfsDriver(browserOpfs);
+export const driver: BlockDriver<FallbackOptions> = withFallback(
+  opfsDriver(browserOpfs),
+  browserOpfs,
+  {
+    has: (database) => browserIdb.has(database),
+    load: async () => (await import('./idb.ts')).driver,
+  },
+);
 
 function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
   const reader = new OptionReader('opfs', raw);

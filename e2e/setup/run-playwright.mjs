@@ -1,0 +1,34 @@
+// Runs end-to-end tests and counts them, for `npm test` and for one engine alone.
+
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { root, runInstalled } from './shell.mjs';
+
+/**
+ * @param {readonly string[]} args of `playwright test`
+ * @param {string} name of the report, for a file in test-results/
+ * @param {Record<string, string>} [env]
+ * @returns {Promise<{ ok: boolean, passed: number, failed: number, skipped: number }>}
+ */
+export async function runPlaywright(args, name, env = {}) {
+  const report = join(root, 'test-results', `${name}.json`);
+  mkdirSync(dirname(report), { recursive: true });
+  rmSync(report, { force: true });
+  const { code } = await runInstalled('@playwright/test/cli.js', ['test', ...args], {
+    mayFail: true,
+    env: { ...env, DISKPLANE_E2E_REPORT: report },
+  });
+  const ok = code === 0;
+  if (!existsSync(report)) return { ok, passed: 0, failed: ok ? 0 : 1, skipped: 0 };
+  const { expected, flaky, unexpected, skipped } = JSON.parse(readFileSync(report, 'utf8')).stats;
+  return { ok, passed: expected + flaky, failed: unexpected, skipped };
+}
+
+/**
+ * The tests of e2e/engines in one engine.
+ * @param {import('./engines.d.mts').EngineName} engine
+ */
+export function runEngineTests(engine) {
+  const config = 'e2e/engines/playwright.config.ts';
+  return runPlaywright([`--config=${config}`, `--project=${engine}`], engine);
+}
