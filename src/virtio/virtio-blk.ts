@@ -147,7 +147,8 @@ export class VirtioBlk {
   /** Goes on after `pause`. */
   resume(): void {
     this.#paused = false;
-    for (let index = 0; index < this.#queues.length; index++) this.#serve(index);
+    this.#kickAll();
+    this.#options.context.notify();
   }
 
   /** Ends here, after `pause`, for another IOThread to go on with the same rings. */
@@ -222,7 +223,15 @@ export class VirtioBlk {
       }
     }
     this.channel.acknowledge(this.#generation);
-    // Kicks that came with the start, for whichever queue, are honoured now, each by its handler.
+    // Kicks that came with the start, for whichever queue, are honoured now.
+    this.#kickAll();
+  }
+
+  /**
+   * Has every queue served by its own handler: one that has left polling comes back, and is not left
+   * with its notifications off.
+   */
+  #kickAll(): void {
     for (const notifier of this.#notifiers) notifier.set();
   }
 
