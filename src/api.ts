@@ -5,6 +5,8 @@ export { Disk } from './disk.ts';
 export type {
   AttachOptions,
   DiskStats,
+  ExportNodeOptions,
+  ExportOptions,
   MapOptions,
   OpenDiskOptions,
   RequestOptions,

@@ -1,6 +1,7 @@
 // What takes long, over an IOThread in a worker: progress, abort, and a disk that is closed meanwhile.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -89,6 +90,81 @@ describe('convertTo', () => {
     await thread.close();
   });
 });
+
+async function bytesOf(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
+  return new Uint8Array(
+    await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer(),
+  );
+}
+
+describe('exportImage', () => {
+  it('streams the disk as raw and as qcow2', async () => {
+    const disk = await openDisk({ driver: 'memory', size: 5 * MIB });
+    const data = new Prng(2).bytes(MIB + 512);
+    await disk.write(3 * MIB, data);
+    const reports: Progress[] = [];
+    const onProgress = (progress: Progress): void => void reports.push(progress);
+    const raw = await bytesOf(disk.exportImage({ onProgress }));
+    expect(raw.length).toBe(5 * MIB);
+    expect(Buffer.compare(raw.subarray(3 * MIB, 4 * MIB + 512), data)).toBe(0);
+    expect(raw.subarray(0, 3 * MIB).every((byte) => byte === 0)).toBe(true);
+    expect(reports.at(-1)).toEqual({ done: raw.length, total: raw.length });
+    const qcow2 = await bytesOf(disk.exportImage({ format: 'qcow2' }));
+    expect(qcow2.length).toBe((5 + 17) * 65536);
+    await writeFile(join(folder, 'exported.qcow2'), qcow2);
+    const copy = await openDisk({ driver: 'qcow2', file: fileAt('exported.qcow2') });
+    expect(Buffer.compare(await bytesOf(copy.exportImage()), raw)).toBe(0);
+  });
+
+  it('reads no further than it is asked to, and lets go when nobody wants more', async () => {
+    const disk = await openDisk({ driver: 'memory', size: 64 * MIB });
+    const reader = disk.exportImage().getReader();
+    await reader.read();
+    for (let i = 0; i < 5; i++) await disk.stats();
+    const { nodes, counts } = await disk.stats();
+    expect(counts[0]!.readBytes).toBeLessThanOrEqual(3 * MIB);
+    expect(nodes[0]!.users.length).toBe(2);
+    await reader.cancel();
+    expect((await disk.stats()).nodes[0]!.users.length).toBe(1);
+    for await (const chunk of disk.exportNode()) {
+      expect(chunk.length).toBe(MIB);
+      break;
+    }
+    expect((await disk.stats()).nodes[0]!.users.length).toBe(1);
+  });
+
+  it('ends with an error: aborted, closed, written to, or no longer there', async () => {
+    const disk = await openDisk({ driver: 'memory', size: 8 * MIB });
+    const controller = new AbortController();
+    const aborted = disk.exportImage({ signal: controller.signal }).getReader();
+    await aborted.read();
+    controller.abort(new Error('enough'));
+    await expect(aborted.read()).rejects.toThrow('enough');
+    const { signal } = controller;
+    await expect(disk.exportImage({ signal }).getReader().read()).rejects.toThrow('enough');
+
+    const stale = disk.exportImage().getReader();
+    await stale.read();
+    await disk.write(0, new Uint8Array(512).fill(1));
+    await expect(readToEnd(stale)).rejects.toMatchObject({ code: 'ESTALE' });
+
+    const closed = disk.exportImage().getReader();
+    await closed.read();
+    await disk.close();
+    await expect(readToEnd(closed)).rejects.toMatchObject({ code: 'ENODEV' });
+    expect(() => disk.exportImage()).toThrow(/closed/);
+
+    const slow = await slowDisk();
+    const reading = slow.exportImage().getReader().read();
+    await slow.stats();
+    slow.thread.terminate();
+    await expect(reading).rejects.toMatchObject({ code: 'ENODEV' });
+  });
+});
+
+async function readToEnd(reader: ReadableStreamDefaultReader): Promise<void> {
+  while (!(await reader.read()).done);
+}
 
 describe('map', () => {
   it('tells what is stored, of all or of a part', async () => {

@@ -1,5 +1,6 @@
 // What the façade's calls take and answer, but for single bytes.
 
+import type { JobOptions } from './block/jobs/job.ts';
 import type { WorkerSource } from './host/host.ts';
 import type {
   BackingPolicy,
@@ -39,6 +40,18 @@ export interface MapOptions extends RequestOptions {
   /** Bytes. Default: 0, and all there is. */
   readonly offset?: number;
   readonly bytes?: number;
+}
+
+/** What `Disk.exportImage` makes. */
+export interface ExportOptions extends JobOptions {
+  /** Default 'raw'. */
+  readonly format?: 'raw' | 'qcow2';
+}
+
+/** What `Disk.exportNode` reads. */
+export interface ExportNodeOptions extends JobOptions {
+  /** Default: the file that holds the root image. */
+  readonly nodeName?: string;
 }
 
 /** How an emulator's adapter adds a device of its own; see `DeviceOptions`. */

@@ -5,18 +5,22 @@
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
 import type { JobOptions } from './block/jobs/job.ts';
+import { exportStream, iterateStream } from './disk-export.ts';
 import { DiskJobs } from './disk-jobs.ts';
 import type { StartedJob } from './disk-jobs.ts';
 import { threadOptions } from './disk-options.ts';
 import type {
   AttachOptions,
   DiskStats,
+  ExportNodeOptions,
+  ExportOptions,
   MapOptions,
   OpenDiskOptions,
   RequestOptions,
 } from './disk-options.ts';
 import type { Host } from './host/host.ts';
 import type { BlockdevOptions, IOThreadEvent, MapEntry } from './iothread/control.ts';
+import type { ExportReader } from './iothread/export-reader.ts';
 import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
@@ -235,34 +239,40 @@ export class Disk implements AsyncDisposable {
   }
 
   /**
-   * Streams the bytes of one node, by default of the file that holds the root image (the overlay
-   * file of a qcow2 disk). Flushes first; do not write to the disk meanwhile. `onProgress` hears of
-   * bytes done and in all.
+   * The disk as an image, backing images included: raw, or a standalone qcow2 without what reads as
+   * zeroes. A stream that is asked for chunk by chunk, of at most 1 MiB; nothing is stored on the way,
+   * and memory does not grow with the disk (a bit for each 64 KiB of data). Cancel it, or abort, and
+   * the disk is let go of. Nobody may write to the disk meanwhile: the stream then ends with ESTALE,
+   * rather than as an image that never was. `onProgress` hears of bytes of the image.
    */
-  async *exportNode(
-    options: RequestOptions & {
-      readonly nodeName?: string;
-      readonly onProgress?: (progress: { done: number; total: number }) => void;
-    } = {},
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    await this.#moving;
-    await this.thread.blockFlush(this.rootNode);
-    const nodes = await this.thread.queryBlock();
-    const root = nodes.find((node) => node.nodeName === this.rootNode);
-    const name =
-      options.nodeName ??
-      root?.children.find((child) => child.role === 'file')?.nodeName ??
-      this.rootNode;
-    const node = nodes.find((candidate) => candidate.nodeName === name);
-    if (node === undefined) throw new BlockError('ENOENT', `no node is named '${name}'`);
-    for (let done = 0; done < node.length;) {
-      options.signal?.throwIfAborted();
-      const bytes = Math.min(EXPORT_CHUNK, node.length - done);
-      const chunk = await this.thread.readNode(name, done, bytes);
-      done += bytes;
-      yield chunk as Uint8Array<ArrayBuffer>;
-      options.onProgress?.({ done, total: node.length });
-    }
+  exportImage(options: ExportOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const { format = 'raw' } = options;
+    return this.#export(options, (job) => this.thread.blockExport(this.rootNode, format, job));
+  }
+
+  /**
+   * The bytes of one node as they are, by default of the file that holds the root image (the overlay
+   * file of a qcow2 disk); otherwise as `exportImage`.
+   */
+  exportNode(options: ExportNodeOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const stream = this.#export(options, async (job) => {
+      await this.thread.blockFlush(this.rootNode);
+      const nodes = await this.thread.queryBlock(job.signal);
+      const { children } = nodes.find((node) => node.nodeName === this.rootNode)!;
+      const file = children.find((child) => child.role === 'file')?.nodeName;
+      return this.thread.blockExport(options.nodeName ?? file ?? this.rootNode, 'raw', job);
+    });
+    return iterateStream(stream);
+  }
+
+  #export(
+    options: JobOptions,
+    begin: (job: StartedJob) => Promise<ExportReader>,
+  ): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#check('export', 0, 0);
+    const { job, end } = this.#jobs.begin(options);
+    const started = this.#moving;
+    return exportStream({ job, begin: () => started.then(() => begin(job)), over: end });
   }
 
   /**
@@ -363,5 +373,3 @@ export class Disk implements AsyncDisposable {
     }
   }
 }
-
-const EXPORT_CHUNK = 1024 * 1024;

@@ -6,6 +6,7 @@ import type { AioContext } from '../aio/aio-context.ts';
 import type { IOVector } from '../base/io-vector.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild, ChildRole } from './block-child.ts';
+import type { ImageStreamer } from './image-stream.ts';
 import type { Pace } from './pace.ts';
 
 /** The data must be on stable storage before the request completes (BDRV_REQ_FUA). */
@@ -197,6 +198,8 @@ export interface BlockDriver<Options extends object = object> {
     size: number,
     raw: Readonly<Record<string, unknown>>,
   ): Promise<void>;
+  /** How an image is written from start to end in one go; formats for which that can be. */
+  readonly streamer?: ImageStreamer;
   /**
    * Removes the file that `raw`, the options that `create` took, names (bdrv_co_delete_file).
    * Protocols only; the file is not open here. Throws BlockError: ENOENT, EBUSY …

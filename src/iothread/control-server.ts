@@ -3,7 +3,6 @@
 
 import { transfer } from 'comlink';
 import type { WorkerContext } from '../aio/worker-context.ts';
-import { IOVector } from '../base/io-vector.ts';
 import { errorCode } from '../base/ret.ts';
 import type { Ret } from '../base/ret.ts';
 import type { CheckResult } from '../block/block-driver.ts';
@@ -34,12 +33,11 @@ import type {
   MovingNode,
   WorkerMessage,
 } from './control.ts';
+import { ExportTable } from './export-table.ts';
 import { JobTable } from './job-table.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
 
-/** Largest `readNode`, bytes. */
-const MAX_READ = 4 * 1024 * 1024;
 /** Queues of one device at most. */
 const MAX_QUEUES = 64;
 
@@ -49,6 +47,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   readonly #post: (message: WorkerMessage) => void;
   readonly #graph: Graph;
   readonly #jobs: JobTable;
+  readonly #exports: ExportTable;
   readonly #devices = new Map<string, VirtioBlk>();
   /** A graph that could not be attached, for the page to bring back to where it was. */
   #comingBack: MovedGraph | undefined;
@@ -64,6 +63,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     this.#post = post;
     this.#graph = new Graph(context, autoPrefix);
     this.#jobs = new JobTable(context, post);
+    this.#exports = new ExportTable(this.#graph, this.#jobs);
   }
 
   async jobCancel(job: number): Promise<void> {
@@ -236,14 +236,14 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     this.#graph.setTiming(on);
   }
 
-  async readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
-    if (bytes > MAX_READ) {
-      throw new BlockError('EINVAL', `readNode: ${bytes} bytes are more than ${MAX_READ}`);
-    }
-    const target = new Uint8Array(bytes);
-    const ret = await this.#graph.get(nodeName).preadv(offset, IOVector.of(target), 0);
-    expectOk(ret, `read of ${bytes} bytes at ${offset}`, nodeName);
-    return target;
+  exportBegin(job: number, nodeName: string, format: string): Promise<number> {
+    return this.#exports.begin(job, nodeName, format);
+  }
+  exportNext(job: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return this.#exports.next(job);
+  }
+  exportEnd(job: number): Promise<void> {
+    return this.#exports.end(job);
   }
 
   async queryIothread(): Promise<IOThreadStats> {

@@ -150,8 +150,14 @@ export interface IOThreadControl {
   queryBlockstats(): Promise<readonly BlockNodeStats[]>;
   /** Times every request of every node from now on, anew (block-latency-histogram-set); or none. */
   blockLatencyHistogramSet(on: boolean): Promise<void>;
-  /** Reads a run of a node's bytes for tools (export of an overlay file): at most 4 MiB. */
-  readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array>;
+  /**
+   * Begins to read the disk of a node as an image of `format`; see `ImageExport`. Answers its length.
+   * The job lasts until `exportEnd`, or until it is canceled.
+   */
+  exportBegin(job: number, nodeName: string, format: string): Promise<number>;
+  /** The next bytes of the image, handed over; undefined when there are no more. */
+  exportNext(job: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  exportEnd(job: number): Promise<void>;
   queryIothread(): Promise<IOThreadStats>;
   /** Changes how the loop busy-waits, from its next wait on; what is left out stays. */
   setPoll(options: PollOptions): Promise<void>;

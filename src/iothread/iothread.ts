@@ -25,6 +25,7 @@ import type {
   WorkerMessage,
 } from './control.ts';
 import { DeviceHandle } from './device-handle.ts';
+import { ExportReader } from './export-reader.ts';
 import { JobCalls } from './job-calls.ts';
 import type { JobCallOptions } from './job-calls.ts';
 import { parsePollOptions } from './poll-options.ts';
@@ -65,7 +66,7 @@ export class IOThread {
   readonly #control: Remote<IOThreadControl>;
   readonly #pending = new Set<(error: Error) => void>();
   readonly #devices = new Map<string, DeviceHandle>();
-  readonly #jobs = new JobCalls((job) => void this.#control.jobCancel(job).catch(() => {}));
+  readonly #jobs: JobCalls;
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
   readonly #stopWatchingPage: () => void;
   readonly #autoPrefix: string;
@@ -102,6 +103,7 @@ export class IOThread {
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
     this.#control = wrap<IOThreadControl>(this.#countingEndpoint(endpoint) as ComlinkEndpoint);
+    this.#jobs = new JobCalls(this.#control, (start) => this.#call(start));
   }
 
   /** Why the thread is gone, when it ended unasked. */
@@ -109,16 +111,15 @@ export class IOThread {
     return this.#failed;
   }
 
-  /**
-   * Opens a graph of nodes from QEMU-style options; answers the root's node name. An abort is
-   * answered at once; what was opened all the same is closed again.
-   */
+  /** Opens a graph of nodes from QEMU-style options; answers its root's name. An abort is heard at once. */
   blockdevAdd(
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean } = {},
     signal?: AbortSignal,
   ): Promise<string> {
-    const opening = this.#job((job) => this.#control.blockdevAdd(job, options, extra), { signal });
+    const opening = this.#jobs.run((job) => this.#control.blockdevAdd(job, options, extra), {
+      signal,
+    });
     // The job may have been over when it was told to end.
     const late = (root: string): void => {
       if (signal?.aborted === true) void this.blockdevDel(root).catch(() => {});
@@ -131,9 +132,8 @@ export class IOThread {
   }
   /** Makes an image. Aborted, or when it fails, it leaves none behind. */
   blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
-    return this.#job((job) => this.#control.blockdevCreate(job, options), { signal });
+    return this.#jobs.run((job) => this.#control.blockdevCreate(job, options), { signal });
   }
-  /** An abort ends the waiting only. */
   blockResize(nodeName: string, length: number, signal?: AbortSignal): Promise<void> {
     return this.#call(() => this.#control.blockResize(nodeName, length), signal);
   }
@@ -142,7 +142,7 @@ export class IOThread {
     fix: 'none' | 'leaks' | 'all' = 'none',
     signal?: AbortSignal,
   ): Promise<CheckResult> {
-    return this.#job((job) => this.#control.blockCheck(job, nodeName, fix), { signal });
+    return this.#jobs.run((job) => this.#control.blockCheck(job, nodeName, fix), { signal });
   }
   /** Which layer of `nodeName` holds what, from `offset` on; to its end by default. */
   blockMap(
@@ -151,11 +151,13 @@ export class IOThread {
     bytes?: number,
     signal?: AbortSignal,
   ): Promise<readonly MapEntry[]> {
-    return this.#job((job) => this.#control.blockMap(job, nodeName, offset, bytes), { signal });
+    return this.#jobs.run((job) => this.#control.blockMap(job, nodeName, offset, bytes), {
+      signal,
+    });
   }
   /** Copies the disk of `nodeName` into the new image that `target` describes. */
   blockConvert(nodeName: string, target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
-    return this.#job((job) => this.#control.blockConvert(job, nodeName, target), options);
+    return this.#jobs.run((job) => this.#control.blockConvert(job, nodeName, target), options);
   }
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
@@ -176,8 +178,9 @@ export class IOThread {
   blockLatencyHistogramSet(on: boolean): Promise<void> {
     return this.#call(() => this.#control.blockLatencyHistogramSet(on));
   }
-  readNode(nodeName: string, offset: number, bytes: number): Promise<Uint8Array> {
-    return this.#call(() => this.#control.readNode(nodeName, offset, bytes));
+  /** Begins to read the disk of `nodeName` as an image of `format`; the caller ends it. */
+  blockExport(nodeName: string, format: string, options: JobCallOptions): Promise<ExportReader> {
+    return ExportReader.begin(this.#jobs, nodeName, format, options);
   }
   queryIothread(): Promise<IOThreadStats> {
     return this.#call(() => this.#control.queryIothread());
@@ -349,10 +352,6 @@ export class IOThread {
         (error: Error) => settle(() => reject(error)),
       );
     });
-  }
-
-  #job<T>(start: (job: number) => Promise<T>, options: JobCallOptions): Promise<T> {
-    return this.#jobs.run((job) => this.#call(() => start(job)), options);
   }
 
   #fail(cause: Error): void {

@@ -1,21 +1,27 @@
 // The page's side of jobs: numbers them, cancels one when its signal aborts, and hands their progress
 // to who ordered them. Plain messages by number, so that nothing is left to be released afterwards.
 
+import type { Remote } from 'comlink';
 import type { Progress } from '../block/jobs/job.ts';
+import type { IOThreadControl } from './control.ts';
 
 export interface JobCallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** A control call that also ends when the thread does. */
+export type ControlCall = <T>(start: () => Promise<T>) => Promise<T>;
+
 export class JobCalls {
+  readonly control: Remote<IOThreadControl>;
+  readonly call: ControlCall;
   readonly #listeners = new Map<number, (progress: Progress) => void>();
-  readonly #cancel: (job: number) => void;
   #last = 0;
 
-  /** `cancel` tells the worker to end a job. */
-  constructor(cancel: (job: number) => void) {
-    this.#cancel = cancel;
+  constructor(control: Remote<IOThreadControl>, call: ControlCall) {
+    this.control = control;
+    this.call = call;
   }
 
   /**
@@ -23,20 +29,31 @@ export class JobCalls {
    * up behind it: whoever hears of the end may try the same again. Rejects with `signal.reason` then.
    */
   async run<T>(start: (job: number) => Promise<T>, options: JobCallOptions): Promise<T> {
-    const { signal, onProgress } = options;
+    const { job, end } = this.begin(options);
+    try {
+      return await this.call(() => start(job));
+    } catch (error) {
+      throw options.signal?.aborted === true ? options.signal.reason : error;
+    } finally {
+      end();
+    }
+  }
+
+  /** Numbers a job of several calls, which lasts until `end`. Throws `signal.reason`. */
+  begin({ signal, onProgress }: JobCallOptions): {
+    readonly job: number;
+    readonly end: () => void;
+  } {
     signal?.throwIfAborted();
     const job = (this.#last += 1);
-    const cancel = (): void => this.#cancel(job);
+    const cancel = (): void => void this.control.jobCancel(job).catch(() => {});
     if (onProgress !== undefined) this.#listeners.set(job, onProgress);
     signal?.addEventListener('abort', cancel, { once: true });
-    try {
-      return await start(job);
-    } catch (error) {
-      throw signal?.aborted === true ? signal.reason : error;
-    } finally {
+    const end = (): void => {
       signal?.removeEventListener('abort', cancel);
       this.#listeners.delete(job);
-    }
+    };
+    return { job, end };
   }
 
   /** The worker told how far a job is. */

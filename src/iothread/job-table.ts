@@ -22,16 +22,27 @@ export class JobTable {
   }
 
   /** Runs `body` as job `id`, until it settles. */
-  run<T>(id: number, body: (job: Job) => Promise<T>): Promise<T> {
+  async run<T>(id: number, body: (job: Job) => Promise<T>): Promise<T> {
+    const { job, end } = this.begin(id);
+    try {
+      return await body(job);
+    } finally {
+      end();
+    }
+  }
+
+  /** Begins job `id`, which lasts for more than one call, until `end`. */
+  begin(id: number): { readonly job: Job; readonly end: () => void } {
     const controller = new AbortController();
+    let end = (): void => {};
+    const over = new Promise<void>((resolve) => (end = resolve));
+    this.#running.set(id, { controller, over });
+    void over.then(() => this.#running.delete(id));
     const job = new Job(`job:${id}`, this.#context, {
       signal: controller.signal,
       onProgress: (progress) => this.#post({ diskplane: 'progress', job: id, ...progress }),
     });
-    const answer = body(job);
-    const over = answer.catch(() => {}).then(() => this.#running.delete(id));
-    this.#running.set(id, { controller, over });
-    return answer;
+    return { job, end };
   }
 
   /** Aborts job `id`, which cleans up and then rejects. Nothing for one that is over. */

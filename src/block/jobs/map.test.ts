@@ -1,21 +1,16 @@
-// What holds a disk's bytes: against the real qemu-img, over chains of images, and however torn.
+// What holds a disk's bytes, however torn it is. Against the real qemu-img: differential.test.ts.
 
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Prng } from '../../testing/prng.ts';
-import { makeQemuChain } from '../../testing/qemu-chain.ts';
-import { haveQemu, qemuImgOk, withTempDir } from '../../testing/qemu.ts';
 import { testContext } from '../../testing/test-context.ts';
 import { Graph } from '../graph.ts';
 import { openGraph } from '../open.ts';
-import { registerDriver } from '../registry.ts';
 import { Job } from './job.ts';
 import { MapEntries, mapDisk } from './map.ts';
 import type { MapEntry } from './map.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-
-beforeAll(() => registerDriver('file', () => import('../protocols/file.ts')));
 
 async function mapOf(options: object, signal?: AbortSignal): Promise<MapEntry[]> {
   const graph = new Graph(testContext());
@@ -28,23 +23,6 @@ async function mapOf(options: object, signal?: AbortSignal): Promise<MapEntry[]>
     await graph.closeAll();
   }
 }
-
-/** qemu-img's answer, joined where only the place in the file differs, which we do not tell. */
-function qemuMap(image: string): MapEntry[] {
-  const entries = new MapEntries(Infinity);
-  const json = JSON.parse(qemuImgOk('map', '--output=json', '-f', 'qcow2', image)) as MapEntry[];
-  for (const entry of json) entries.add(entry.start, { bytes: entry.length, ...entry });
-  return entries.list;
-}
-
-describe.skipIf(!haveQemu())('map and the real qemu-img', () => {
-  it.each([3])('agree on a chain of three images, seed %d', async (seed) => {
-    await withTempDir(async (folder) => {
-      const { top, options } = makeQemuChain(folder, new Prng(seed));
-      expect(await mapOf(options)).toEqual(qemuMap(top));
-    });
-  });
-});
 
 describe('map', () => {
   it('tells a torn disk in a bounded number of entries, which promise nothing untrue', () => {

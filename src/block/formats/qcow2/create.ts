@@ -7,11 +7,9 @@ import type { BlockChild } from '../../block-child.ts';
 import { BlockError } from '../../block-error.ts';
 import { OptionReader } from '../../option-reader.ts';
 import { buildHeader } from './build-header.ts';
-import { setRefcount } from './refcount-bits.ts';
-import {
-  MAX_CLUSTER_BITS, MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS, OFLAG_COPIED_HI,
-  SECTOR_BYTES,
-} from './spec.ts'; // prettier-ignore
+import { l1SizeFor, planLayout, refcountBlockOf, refcountTableOf } from './layout.ts';
+import type { Layout } from './layout.ts';
+import { MAX_CLUSTER_BITS, MIN_CLUSTER_BITS, OFLAG_COPIED_HI } from './spec.ts';
 
 export interface Qcow2CreateOptions {
   readonly version: 2 | 3;
@@ -77,7 +75,7 @@ export async function createImage(
   size: number,
   options: Qcow2CreateOptions,
 ): Promise<void> {
-  const layout = planLayout(size, options);
+  const layout = planFor(size, options);
   const { clusterSize } = options;
   const header = buildHeader({
     version: options.version,
@@ -86,7 +84,7 @@ export async function createImage(
     l1Size: layout.l1Size,
     l1TableOffset: layout.l1 * clusterSize,
     refcountTableOffset: layout.refcountTable * clusterSize,
-    refcountTableClusters: layout.blocks0 - layout.refcountTable,
+    refcountTableClusters: layout.refcountBlocks - layout.refcountTable,
     refcountOrder: options.refcountOrder,
     lazyRefcounts: options.lazyRefcounts,
     backingFile: options.backingFile,
@@ -102,51 +100,12 @@ export async function createImage(
   await must(file.flush());
 }
 
-/** Where things start, in clusters. */
-interface Layout {
-  readonly refcountTable: number;
-  readonly blocks0: number;
-  readonly l1: number;
-  readonly l1Size: number;
-  /** L2 tables and data; equal to `end` without preallocation. */
-  readonly l2: number;
-  readonly data: number;
-  readonly end: number;
-}
-
-function planLayout(size: number, options: Qcow2CreateOptions): Layout {
-  const { clusterSize } = options;
-  if (!Number.isSafeInteger(size) || size < 0 || size % SECTOR_BYTES !== 0) {
-    throw new BlockError('EINVAL', `qcow2: the size must be a multiple of 512, not ${size}`);
-  }
-  const l1Size = Math.ceil(size / (clusterSize * (clusterSize / 8)));
-  if (l1Size * 8 > MAX_L1_BYTES) {
-    const most = (MAX_L1_BYTES / 8) * clusterSize * (clusterSize / 8);
-    const message = `qcow2: ${size} bytes are too much for clusters of ${clusterSize} (at most ${most})`;
-    throw new BlockError('EFBIG', message);
-  }
-  const l1Clusters = Math.max(Math.ceil((l1Size * 8) / clusterSize), 1);
+function planFor(size: number, options: Qcow2CreateOptions): Layout {
+  const { clusterSize, refcountOrder } = options;
   const preallocated = options.preallocation === 'metadata';
-  const l2Clusters = preallocated ? l1Size : 0;
+  const l2Tables = preallocated ? l1SizeFor(size, clusterSize) : 0;
   const dataClusters = preallocated ? Math.ceil(size / clusterSize) : 0;
-  const fixed = 1 + l1Clusters + l2Clusters + dataClusters;
-  const perBlock = (clusterSize * 8) / 2 ** options.refcountOrder;
-  let blocks = 0;
-  let table = 0;
-  for (let stable = false; !stable;) {
-    const needed = Math.ceil((fixed + blocks + table) / perBlock);
-    const tableNeeded = Math.ceil((needed * 8) / clusterSize);
-    stable = needed === blocks && tableNeeded === table;
-    blocks = needed;
-    table = tableNeeded;
-  }
-  if (table * clusterSize > MAX_REFCOUNT_TABLE_BYTES) {
-    throw new BlockError('EFBIG', `qcow2: ${size} bytes need a refcount table above 8 MiB`);
-  }
-  const l1 = 1 + table + blocks;
-  const l2 = l1 + l1Clusters;
-  const data = l2 + l2Clusters;
-  return { refcountTable: 1, blocks0: 1 + table, l1, l1Size, l2, data, end: data + dataClusters };
+  return planLayout({ size, clusterSize, refcountOrder, l2Tables, dataClusters });
 }
 
 async function writeRefcounts(
@@ -154,21 +113,12 @@ async function writeRefcounts(
   layout: Layout,
   options: Qcow2CreateOptions,
 ): Promise<void> {
-  const { clusterSize, refcountOrder } = options;
-  const perBlock = (clusterSize * 8) / 2 ** refcountOrder;
-  const blocks = layout.l1 - layout.blocks0;
-  const table = new Uint8Array((layout.blocks0 - layout.refcountTable) * clusterSize);
-  const tableView = new DataView(table.buffer);
-  const block = new Uint8Array(clusterSize);
-  const view = new DataView(block.buffer);
-  for (let index = 0; index < blocks; index++) {
-    const count = Math.min(perBlock, layout.end - index * perBlock);
-    block.fill(0);
-    for (let i = 0; i < count; i++) setRefcount(view, refcountOrder, i, 1);
-    const host = (layout.blocks0 + index) * clusterSize;
-    tableView.setBigUint64(index * 8, BigInt(host));
-    await must(file.pwritev(host, IOVector.of(block)));
+  const { clusterSize } = options;
+  for (let index = 0; index < layout.l1 - layout.refcountBlocks; index++) {
+    const host = (layout.refcountBlocks + index) * clusterSize;
+    await must(file.pwritev(host, IOVector.of(refcountBlockOf(layout, index, options))));
   }
+  const table = refcountTableOf(layout, clusterSize);
   await must(file.pwritev(layout.refcountTable * clusterSize, IOVector.of(table)));
 }
 

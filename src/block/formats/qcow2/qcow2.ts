@@ -21,6 +21,7 @@ import type { Qcow2Options } from './options.ts';
 import { preadv } from './read.ts';
 import { truncate } from './resize.ts';
 import { INCOMPAT_DIRTY, QCOW2_MAGIC } from './spec.ts';
+import { qcow2Streamer } from './stream.ts';
 import { pwritev } from './write.ts';
 
 export type { Qcow2Options } from './options.ts';
@@ -173,6 +174,7 @@ export const driver: BlockDriver<Qcow2Options> = {
   async open(context, options) {
     return new Qcow2State(await openImage(context, options));
   },
+  streamer: qcow2Streamer,
   async create(context, size, raw) {
     const options = parseCreateOptions(raw);
     if (context.file === undefined) {
