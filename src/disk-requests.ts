@@ -1,6 +1,7 @@
 // Promises over a RequestDriver: splits what is long, queues what finds no slot, widens what is
 // not whole sectors, and turns status bytes into BlockErrors.
 
+import { CoRwlock } from './aio/co-rwlock.ts';
 import { BlockError } from './block/block-error.ts';
 import { errorCode } from './base/ret.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
@@ -47,9 +48,8 @@ export class DiskRequests {
   readonly #inSlot: (Piece | undefined)[] = [];
   readonly #waiting: Piece[] = [];
   readonly #onDone: (slot: number, status: number) => void;
-  /** Writes in flight; a write of part of a sector is alone with them. */
-  readonly #writes = new Set<Promise<void>>();
-  #exclusive: Promise<void> = Promise.resolve();
+  /** Writes share it; a write of part of a sector has it alone. */
+  readonly #writing = new CoRwlock();
   #kickScheduled = false;
 
   constructor(driver: RequestDriver, device: DeviceHandle, node: string) {
@@ -84,9 +84,9 @@ export class DiskRequests {
 
   async write(offset: number, from: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     const whole = offset % SECTOR_SIZE === 0 && from.length % SECTOR_SIZE === 0;
-    if (!whole) return this.#writeUnaligned(offset, from, signal);
-    await this.#exclusive;
-    await this.#tracked(this.#writeSectors(offset, from, signal));
+    await (whole
+      ? this.#writing.withRdlock(() => this.#writeSectors(offset, from, signal), signal)
+      : this.#writing.withWrlock(() => this.#writeUnaligned(offset, from, signal), signal));
   }
 
   async range(
@@ -95,7 +95,26 @@ export class DiskRequests {
     bytes: number,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    await this.#exclusive;
+    await this.#writing.withRdlock(() => this.#segments(type, offset, bytes, signal), signal);
+  }
+
+  flush(signal: AbortSignal | undefined): Promise<void> {
+    return this.#submit(VIRTIO_BLK_T_FLUSH, 0, 0, signal, {});
+  }
+
+  /** Waits for the writes in flight, then removes the device. */
+  async close(): Promise<void> {
+    await this.#writing.withWrlock(() => {});
+    await this.#device.remove();
+    this.#device.onCall(null);
+  }
+
+  async #segments(
+    type: number,
+    offset: number,
+    bytes: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const pieces: Promise<void>[] = [];
     const limit = MAX_DISCARD_SECTORS * SECTOR_SIZE;
     for (let at = offset; at < offset + bytes; at += limit) {
@@ -112,19 +131,7 @@ export class DiskRequests {
         }),
       );
     }
-    await this.#tracked(Promise.all(pieces).then(() => {}));
-  }
-
-  flush(signal: AbortSignal | undefined): Promise<void> {
-    return this.#submit(VIRTIO_BLK_T_FLUSH, 0, 0, signal, {});
-  }
-
-  /** Waits for what is in flight, then removes the device. */
-  async close(): Promise<void> {
-    await this.#exclusive;
-    await Promise.allSettled([...this.#writes]);
-    await this.#device.remove();
-    this.#device.onCall(null);
+    await Promise.all(pieces);
   }
 
   async #writeSectors(offset: number, from: Uint8Array, signal?: AbortSignal): Promise<void> {
@@ -142,34 +149,16 @@ export class DiskRequests {
 
   /** Reads the sectors at the edges, puts the bytes between, writes: alone among the writes. */
   async #writeUnaligned(offset: number, from: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const before = this.#exclusive;
-    let release = (): void => {};
-    this.#exclusive = new Promise((resolve) => (release = resolve));
-    try {
-      await before;
-      await Promise.allSettled([...this.#writes]);
-      const start = offset - (offset % SECTOR_SIZE);
-      const sectors = new Uint8Array(roundUp(offset + from.length) - start);
-      await this.read(start, sectors.subarray(0, SECTOR_SIZE), signal);
-      await this.read(
-        start + sectors.length - SECTOR_SIZE,
-        sectors.subarray(sectors.length - SECTOR_SIZE),
-        signal,
-      );
-      sectors.set(from, offset - start);
-      await this.#writeSectors(start, sectors, signal);
-    } finally {
-      release();
-    }
-  }
-
-  async #tracked(write: Promise<void>): Promise<void> {
-    this.#writes.add(write);
-    try {
-      await write;
-    } finally {
-      this.#writes.delete(write);
-    }
+    const start = offset - (offset % SECTOR_SIZE);
+    const sectors = new Uint8Array(roundUp(offset + from.length) - start);
+    await this.read(start, sectors.subarray(0, SECTOR_SIZE), signal);
+    await this.read(
+      start + sectors.length - SECTOR_SIZE,
+      sectors.subarray(sectors.length - SECTOR_SIZE),
+      signal,
+    );
+    sectors.set(from, offset - start);
+    await this.#writeSectors(start, sectors, signal);
   }
 
   #submit(

@@ -48,6 +48,7 @@ export class CoWaiters<T> {
 
   /** Wakes the first one; false when there is nobody. */
   wake(): boolean {
+    if (this.#waiters.size === 0) return false;
     for (const waiter of this.#waiters) {
       this.#waiters.delete(waiter);
       waiter.resolve();

@@ -2,6 +2,7 @@
 // those under way are over. So parents are told first, up to the backends, and then one waits for
 // every request in flight on the way, whatever its level.
 
+import { CoQueue } from '../aio/co-queue.ts';
 import { assert } from '../base/assert.ts';
 import type { BlockChild } from './block-child.ts';
 
@@ -24,7 +25,7 @@ export class Quiescence {
   /** By edge. */
   readonly parents: Map<BlockChild, BlockParent> = new Map<BlockChild, BlockParent>();
   #count = 0;
-  #waiters: (() => void)[] = [];
+  readonly #idle = new CoQueue();
   readonly #onBegin: () => void;
   readonly #onEnd: () => void;
 
@@ -45,8 +46,7 @@ export class Quiescence {
 
   leave(): void {
     this.inFlight -= 1;
-    if (this.inFlight > 0 || this.#waiters.length === 0) return;
-    for (const wake of this.#waiters.splice(0)) wake();
+    if (this.inFlight === 0) this.#idle.all();
   }
 
   begin(): void {
@@ -66,7 +66,7 @@ export class Quiescence {
 
   /** See `BlockParent.idle`. */
   idle(): Promise<void> | undefined {
-    if (this.inFlight > 0) return new Promise((resolve) => this.#waiters.push(resolve));
+    if (this.inFlight > 0) return this.#idle.wait();
     for (const parent of this.parents.values()) {
       const idle = parent.idle();
       if (idle !== undefined) return idle;

@@ -2,6 +2,8 @@
 // serialising request (a read-modify-write, a resize) and an overlapping other one never run at the
 // same time. Everybody waits only for requests that came before, so waiting cannot go in a circle.
 
+import { CoQueue } from '../aio/co-queue.ts';
+
 /** One request under way, or waiting for its turn. */
 export interface TrackedRequest {
   /** Start of the range it touches, padding included, bytes. */
@@ -11,8 +13,8 @@ export interface TrackedRequest {
   readonly serialising: boolean;
   /** Overlaps every other request, whatever its range. */
   readonly exclusive: boolean;
-  /** Called once when it ends; made when somebody waits. */
-  waiters: (() => void)[] | undefined;
+  /** Those who wait for its end; made when somebody does. */
+  waiters: CoQueue | undefined;
 }
 
 export class TrackedRequests {
@@ -41,8 +43,7 @@ export class TrackedRequests {
   end(request: TrackedRequest): void {
     this.#requests.delete(request);
     if (request.serialising) this.serialising -= 1;
-    if (request.waiters === undefined) return;
-    for (const wake of request.waiters) wake();
+    request.waiters?.all();
   }
 
   /** True when an earlier request is in the way of `request`. */
@@ -55,7 +56,7 @@ export class TrackedRequests {
     for (;;) {
       const obstacle = this.#obstacle(request);
       if (obstacle === undefined) return;
-      await new Promise<void>((resolve) => (obstacle.waiters ??= []).push(resolve));
+      await (obstacle.waiters ??= new CoQueue()).wait();
     }
   }
 
