@@ -251,6 +251,23 @@ describe('Disk, over an IOThread in a worker', () => {
     await expect(thread.queryBlock()).rejects.toMatchObject({ code: 'ENODEV' });
   });
 
+  it('starts a thread that polls as told, says how, and can be told otherwise', async () => {
+    const thread = await IOThread.start(host, { id: 'polls', pollMaxNs: 9000, pollGrow: 3 });
+    const poll = async (): Promise<unknown> => {
+      const { pollMaxNs, pollGrow, pollShrink, pollNs } = await thread.queryIothread();
+      expect(pollNs).toBeLessThanOrEqual(pollMaxNs);
+      return { pollMaxNs, pollGrow, pollShrink };
+    };
+    expect(await poll()).toEqual({ pollMaxNs: 9000, pollGrow: 3, pollShrink: 0 });
+    await thread.setPoll({ pollMaxNs: 0, pollShrink: 2 });
+    expect(await poll()).toEqual({ pollMaxNs: 0, pollGrow: 3, pollShrink: 2 });
+    await expect(thread.setPoll({ pollGrow: -1 })).rejects.toMatchObject({ code: 'EINVAL' });
+    await thread.close();
+    await expect(IOThread.start(host, { pollMaxNs: 0.5 })).rejects.toMatchObject({
+      code: 'EINVAL',
+    });
+  });
+
   it('does not start where the worker cannot be loaded, and says why', async () => {
     const { NodeHost } = await import('./host/node.ts');
     const broken = new NodeHost(new URL('file:///does/not/exist.mjs'));

@@ -10,7 +10,7 @@ import type { BottomHalf, EventHandler, Timer } from '../aio/aio-context.ts';
 import type { EventNotifier } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL, PollPolicy } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
-import { MESSAGE, TURN, WAKE, draw } from './sim-latency.ts';
+import { HOST_TURN, MESSAGE, TURN, WAKE, draw } from './sim-latency.ts';
 import type { Latency } from './sim-latency.ts';
 import type { SimEvent, SimKind, SimWorld } from './sim-world.ts';
 
@@ -93,6 +93,9 @@ export class SimContext extends LoopContext {
   override sleep(ns: number, signal?: AbortSignal): Promise<void> {
     this.#assertHome();
     return super.sleep(ns, signal);
+  }
+  override hostTurn(): Promise<void> {
+    return this.track(this.completion('turn of the host', HOST_TURN));
   }
   override track<T>(promise: Promise<T>): Promise<T> {
     this.#assertHome();

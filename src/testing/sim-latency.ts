@@ -15,6 +15,8 @@ export interface Latency {
 export const TURN: Latency = { minNs: 200, maxNs: 2000, slowPercent: 2, slowNs: 200_000 };
 /** From a futex wake to the first turn. */
 export const WAKE: Latency = { minNs: 2000, maxNs: 20_000, slowPercent: 5, slowNs: 1_000_000 };
+/** A turn of the host's own event loop. */
+export const HOST_TURN: Latency = { minNs: 5000, maxNs: 20_000, slowPercent: 2, slowNs: 1_000_000 };
 /** A message between threads. */
 export const MESSAGE: Latency = { minNs: 10_000, maxNs: 60_000, slowPercent: 5, slowNs: 2_000_000 };
 /** A call of asynchronous storage. */
