@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BottomHalves } from './bottom-halves.ts';
 
@@ -139,4 +140,101 @@ describe('bottom halves', () => {
     expect(halves.run()).toBe(true);
     expect([log, errors]).toEqual([['after'], [error]]);
   });
+
+  it('keep to a list of slices through any nesting', () => {
+    const action = fc.record({
+      kind: fc.constantFrom('schedule', 'idle', 'cancel', 'run'),
+      half: fc.nat(3),
+    });
+    // What the halves do, one script after another as they are called.
+    const scripts = fc.array(fc.array(action, { maxLength: 4 }), { maxLength: 12 });
+    fc.assert(
+      fc.property(scripts, (program) => {
+        const { halves } = setUp();
+        const real = play(
+          program,
+          (callback) => halves.make(callback),
+          () => halves.run(),
+        );
+        const model = new SliceList();
+        const expected = play(
+          program,
+          (callback) => model.make(callback),
+          () => model.run(),
+        );
+        expect(real).toEqual(expected);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
+
+type Program = readonly (readonly { readonly kind: string; readonly half: number }[])[];
+type Half = Pick<ReturnType<BottomHalves['make']>, 'schedule' | 'scheduleIdle' | 'cancel'>;
+
+/** Runs `program` with four halves; answers what was called, and what each run answered. */
+function play(program: Program, make: (callback: () => void) => Half, run: () => boolean): string {
+  const log: string[] = [];
+  let next = 0;
+  const act = (): void => {
+    for (const { kind, half } of program[next++] ?? []) {
+      if (kind === 'schedule') halves[half]!.schedule();
+      else if (kind === 'idle') halves[half]!.scheduleIdle();
+      else if (kind === 'cancel') halves[half]!.cancel();
+      else {
+        log.push('(');
+        log.push(`${run()})`);
+      }
+    }
+  };
+  const halves = [0, 1, 2, 3].map((i) =>
+    make(() => {
+      log.push(String(i));
+      act();
+    }),
+  );
+  while (next < program.length) {
+    act();
+    log.push(String(run()));
+  }
+  return log.join(' ');
+}
+
+/** Bottom halves as QEMU describes them: a list that a run takes whole, and a list of such slices. */
+class SliceList {
+  readonly #slices: { callback: () => void; state: number; queued: boolean }[][] = [];
+  #list: { callback: () => void; state: number; queued: boolean }[] = [];
+
+  make(callback: () => void): Half {
+    const half = { callback, state: 0, queued: false };
+    const schedule = (state: number): void => {
+      half.state = Math.max(half.state, state);
+      if (!half.queued) this.#list.push(half);
+      half.queued = true;
+    };
+    return {
+      schedule: () => schedule(2),
+      scheduleIdle: () => schedule(1),
+      cancel: () => void (half.state = 0),
+    };
+  }
+
+  run(): boolean {
+    this.#slices.push(this.#list);
+    this.#list = [];
+    let progress = false;
+    while (this.#slices.length > 0) {
+      const half = this.#slices[0]!.shift();
+      if (half === undefined) {
+        this.#slices.shift();
+        continue;
+      }
+      const { state } = half;
+      half.queued = false;
+      half.state = 0;
+      if (state === 2) progress = true;
+      if (state > 0) half.callback();
+    }
+    return progress;
+  }
+}
