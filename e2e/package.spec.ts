@@ -39,10 +39,20 @@ function manifestOf({ package: folder }: ConsumerProject): {
   >;
 }
 
-/** Opens a consumer's page: what it wrote must be what it read, and be in OPFS, as qcow2. */
+/**
+ * Opens a consumer's page: what it wrote must be what it read, and be in OPFS, as qcow2; and in
+ * IndexedDB, by a driver that is not in the worker's own file.
+ */
 async function proveRoundTrip(page: Page, url: string): Promise<void> {
+  const failures: string[] = [];
+  page.on('pageerror', (error) => failures.push(String(error)));
   await page.goto(url);
-  await expect(page.locator('body')).toHaveText('written and read');
+  const text = page.locator('body');
+  await expect
+    .poll(async () => (await text.textContent())?.trim() || failures[0])
+    .toBe('qcow2: written and read, idb: written and read');
+  const databases = await page.evaluate(() => indexedDB.databases());
+  expect(databases).toHaveLength(1);
   const magic = await page.evaluate(async () => {
     const root = await navigator.storage.getDirectory();
     const file = await (await root.getFileHandle('disk.qcow2')).getFile();
@@ -51,18 +61,35 @@ async function proveRoundTrip(page: Page, url: string): Promise<void> {
   expect(magic).toEqual([0x51, 0x46, 0x49, 0xfb]);
 }
 
-/** The same, for what a tool left in a folder of the project. Answers the workers' URLs. */
-async function proveServed(page: Page, folder: string, path = ''): Promise<string[]> {
+/** The URLs of a consumer, without the server's own. */
+interface Served {
+  readonly workers: readonly string[];
+  /** Files that the workers took drivers from. */
+  readonly drivers: readonly string[];
+}
+
+/** The same, for what a tool left in a folder of the project. */
+async function proveServed(
+  page: Page,
+  folder: string,
+  { path = '', then = async () => {} }: { path?: string; then?: () => Promise<void> } = {},
+): Promise<Served> {
   const workers: string[] = [];
   page.on('worker', (worker) => workers.push(worker.url()));
+  const drivers: string[] = [];
+  page.context().on('request', (request) => {
+    if (request.url().includes('idb')) drivers.push(request.url());
+  });
   const server = await serveFolder(folder);
   try {
     await proveRoundTrip(page, `${server.url}/${path}`);
+    await then();
   } finally {
     await page.goto('about:blank');
     await server.close();
   }
-  return workers.map((url) => url.replace(server.url, ''));
+  const own = (url: string): string => url.replace(server.url, '');
+  return { workers: workers.map(own), drivers: [...new Set(drivers)].map(own) };
 }
 
 test('holds what its exports name, and nothing of the checkout', () => {
@@ -126,8 +153,9 @@ test('runs in Node', async () => {
 test('is built by vite', async ({ page }) => {
   project.add('bundler');
   await project.run('vite/bin/vite.js', ['build', '--logLevel', 'warn', '--target', 'es2022']);
-  const workers = await proveServed(page, join(project.folder, 'dist'));
+  const { workers, drivers } = await proveServed(page, join(project.folder, 'dist'));
   expect(workers[0]).toMatch(/^\/assets\/iothread-worker-[\w-]+\.js$/);
+  expect(drivers).toEqual([expect.stringMatching(/^\/assets\/idb-[\w-]+\.js$/)]);
 });
 
 test('is served by vite while somebody develops', async ({ page }) => {
@@ -177,11 +205,11 @@ test('is built by webpack', async ({ page }) => {
   await new Promise<void>((resolve) => compiler.close(() => resolve()));
   expect(problems).toBe('');
   cpSync(join(project.folder, 'index.html'), join(project.folder, 'dist/index.html'));
-  const workers = await proveServed(page, join(project.folder, 'dist'));
+  const { workers } = await proveServed(page, join(project.folder, 'dist'));
   expect(workers[0]).toMatch(/^\/\d+\.main\.js$/);
 });
 
-test('is built by esbuild, with the worker copied beside', async ({ page }) => {
+test('is built by esbuild, with the worker and its drivers copied beside', async ({ page }) => {
   project.add('worker-url');
   const { build } = await import('esbuild');
   const outdir = join(project.folder, 'dist');
@@ -194,32 +222,56 @@ test('is built by esbuild, with the worker copied beside', async ({ page }) => {
   });
   expect(warnings).toEqual([]);
   cpSync(join(project.folder, 'index.html'), join(outdir, 'index.html'));
-  cpSync(join(project.package, 'dist/iothread-worker.js'), join(outdir, 'iothread-worker.js'));
-  expect(await proveServed(page, outdir)).toEqual(['/iothread-worker.js']);
+  for (const name of ['iothread-worker.js', 'drivers']) {
+    cpSync(join(project.package, 'dist', name), join(outdir, name), { recursive: true });
+  }
+  expect(await proveServed(page, outdir)).toEqual({
+    workers: ['/iothread-worker.js?v=1'],
+    drivers: ['/drivers/idb.js'],
+  });
 });
 
 test('runs without a bundler, the worker inline', async ({ page }) => {
   project.add('plain');
-  const workers = await proveServed(page, project.folder, 'inline.html');
-  expect(workers.length).toBe(3);
+  const { workers, drivers } = await proveServed(page, project.folder, { path: 'inline.html' });
+  expect(drivers).toEqual([]);
+  expect(workers.length).toBe(6);
   expect(workers.filter((url) => !url.startsWith('blob:'))).toEqual([]);
 });
 
 test('runs with a worker of another origin, or of the page’s making', async ({ page }) => {
   project.add('plain');
   const cdn = await serveFolder(join(project.package, 'dist'));
+  const inProject = '/node_modules/diskplane/dist';
   try {
     const query = `?worker=${encodeURIComponent(`${cdn.url}/iothread-worker.js`)}`;
-    const workers = await proveServed(page, project.folder, `other-origin.html${query}`);
-    expect(workers.map((url) => url.replace(/^(blob:).*/, '$1'))).toEqual([
-      '/node_modules/diskplane/dist/iothread-worker.js',
+    const path = `other-origin.html${query}`;
+    const then = () => proveMissingDriver(page);
+    const { workers, drivers } = await proveServed(page, project.folder, { path, then });
+    expect(workers.slice(0, 3).map((url) => url.replace(/^(blob:).*/, '$1'))).toEqual([
+      `${inProject}/iothread-worker.js`,
       'blob:',
-      '/node_modules/diskplane/dist/iothread-worker.js',
+      `${inProject}/iothread-worker.js`,
     ]);
+    expect(drivers).toEqual([`${inProject}/drivers/idb.js`, `${cdn.url}/drivers/idb.js`]);
   } finally {
     await cdn.close();
   }
 });
+
+/** A driver's file that is not there: the error says where it was looked for, and what to do. */
+async function proveMissingDriver(page: Page): Promise<void> {
+  const error = await page.evaluate(async () => {
+    const name = 'diskplane'; // The page's import map says where that is.
+    const { openDisk } = (await import(name)) as typeof import('../src/index.ts');
+    return openDisk('memory:1M', { driversUrl: './nowhere' }).then(
+      () => undefined,
+      ({ code, message }: Error & { code: string }) => ({ code, message }),
+    );
+  });
+  expect(error?.code).toBe('ENOENT');
+  expect(error?.message).toMatch(/'memory' .*http:.*\/nowhere\/memory\.js.*`driversUrl`/);
+}
 
 test('is as small as the README says', () => {
   const said = sizesInReadme();

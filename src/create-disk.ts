@@ -1,7 +1,7 @@
 // createDisk: a control call on the caller's IOThread, or on one started for it.
 
 import { threadOptions } from './disk-options.ts';
-import type { Host, WorkerSource } from './host/host.ts';
+import type { PageHost, WorkerSource } from './host/host.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
 
@@ -14,7 +14,7 @@ export interface CreateDiskOptions extends WorkerSource {
 
 /** Makes an image. Throws BlockError. */
 export async function createDiskOn(
-  host: Host,
+  host: PageHost,
   what: BlockdevOptions,
   options: CreateDiskOptions = {},
 ): Promise<void> {

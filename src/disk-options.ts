@@ -68,9 +68,10 @@ export interface AttachOptions {
 export function threadOptions(
   options: WorkerSource & { readonly signal?: AbortSignal },
 ): IOThreadOptions {
-  const { workerUrl, createWorker, signal } = options;
+  const { workerUrl, driversUrl, createWorker, signal } = options;
   return {
     ...(workerUrl === undefined ? {} : { workerUrl }),
+    ...(driversUrl === undefined ? {} : { driversUrl }),
     ...(createWorker === undefined ? {} : { createWorker }),
     ...(signal === undefined ? {} : { signal }),
   };

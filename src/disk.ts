@@ -18,7 +18,7 @@ import type {
   OpenDiskOptions,
   RequestOptions,
 } from './disk-options.ts';
-import type { Host } from './host/host.ts';
+import type { PageHost } from './host/host.ts';
 import type { BlockdevOptions, IOThreadEvent, MapEntry } from './iothread/control.ts';
 import type { ExportReader } from './iothread/export-reader.ts';
 import { connectDriver } from './iothread/connect-driver.ts';
@@ -50,7 +50,7 @@ export class Disk implements AsyncDisposable {
 
   /** Use `openDisk`. */
   static async open(
-    host: Host,
+    host: PageHost,
     what: string | BlockdevOptions,
     options: OpenDiskOptions = {},
   ): Promise<Disk> {

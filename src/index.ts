@@ -2,7 +2,8 @@
 
 import { Disk } from './disk.ts';
 import type { OpenDiskOptions } from './disk-options.ts';
-import { BrowserHost } from './host/browser.ts';
+import { publishedDriverUrls } from './published-drivers.ts';
+import { BrowserPage } from './host/browser-page.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { IOThreadOptions } from './iothread/iothread.ts';
@@ -11,8 +12,9 @@ import type { CreateDiskOptions } from './create-disk.ts';
 
 export * from './api.ts';
 
-const host = new BrowserHost(
+const host = new BrowserPage(
   (name) => new Worker(new URL('./iothread/worker.ts', import.meta.url), { type: 'module', name }),
+  publishedDriverUrls,
 );
 
 /** Starts a worker that may hold several disks. Throws BlockError when it does not come up. */

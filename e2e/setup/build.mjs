@@ -1,12 +1,15 @@
 // `npm run build`: dist/ as it is published. Browser entries are library builds; the IOThread's worker
-// is one self-contained file with a stable name, since workers know no import maps and bundlers find
-// it by the literal `new URL('./iothread-worker.js', import.meta.url)` alone. `./inline` is the same
-// entry with the worker inside, as text. `--readme` puts the sizes into the README.
+// is a file with a stable name that imports nothing, since workers know no import maps and bundlers
+// find it by the literal `new URL('./iothread-worker.js', import.meta.url)` alone. Drivers beyond the
+// usual ones lie in drivers/. `./inline` is the same entry with a worker of all drivers inside, as
+// text. `--readme` puts the sizes into the README.
 
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureDependencies } from './dependencies.mjs';
+import { driverFiles, driverSplitting } from './driver-files.mjs';
 import { packageSizes, putSizesIntoReadme } from './package-sizes.mjs';
+import { inlineWorker, publishedUrls } from './published-urls.mjs';
 import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
 import { bundledPackages, noticesOf } from './third-party-notices.mjs';
 import { ensureWasm } from './wasm.mjs';
@@ -19,11 +22,8 @@ const bundled = new Set();
 
 /** What every build has in common: none of the checkout's own configuration, nothing wiped. */
 const common = { configFile: false, root, publicDir: false, logLevel: 'warn' };
+const minified = { minify: true, comments: false };
 const output = { outDir: dist, emptyOutDir: false, minify: false, target: 'es2022' };
-
-/** The sources start their worker from its source; the published files from the file beside them. */
-const workerInSources = /new URL\(\s*'\.\/iothread\/worker\.ts',\s*import\.meta\.url,?\s*\)/;
-const workerInDist = "new URL('./iothread-worker.js', import.meta.url)";
 
 await runMain(async () => {
   await stage('set-up', async () => {
@@ -34,10 +34,11 @@ await runMain(async () => {
     if (name !== 'workbench') rmSync(join(dist, name), { recursive: true, force: true });
   }
   await stage('for browsers', async () => {
-    await buildEntries({ index: 'src/index.ts', v86: 'src/adapters/v86.ts' });
-    await buildWorker('iothread-worker.js', 'src/iothread/worker.ts');
-    await buildInline('inline.js', 'src/index.ts', 'iothread-worker.js');
-    for (const name of ['iothread-worker.js', 'inline.js']) checkSelfContained(name);
+    const drivers = await buildWorker('iothread-worker.js', 'src/iothread/worker.ts');
+    await buildEntries({ index: 'src/index.ts', v86: 'src/adapters/v86.ts' }, drivers);
+    await buildInline('inline.js', 'src/index.ts', 'src/iothread/worker.ts');
+    for (const name of ['iothread-worker.js', 'inline.js', ...drivers])
+      await checkImportsNothing(name);
   });
   await stage('for Node', async () => {
     await buildForNode('node.js', 'src/node.ts');
@@ -54,12 +55,13 @@ await runMain(async () => {
 /**
  * ES modules for browsers.
  * @param {Record<string, string>} entry output name to source
+ * @param {readonly string[]} drivers files that the worker loads
  */
-async function buildEntries(entry) {
+async function buildEntries(entry, drivers) {
   const { build } = await import('vite');
   await build({
     ...common,
-    plugins: [publishedWorkerUrl(), bundledPackages(bundled)],
+    plugins: [publishedUrls(drivers), bundledPackages(bundled)],
     build: {
       ...output,
       lib: { entry, formats: ['es'] },
@@ -69,43 +71,51 @@ async function buildEntries(entry) {
 }
 
 /**
- * One self-contained ES module for a browser's worker. Minified, since pages that start workers by
- * URL serve it as it is, and no bundler gets to do it.
- * @param {string} name of the output
+ * The worker for browsers, and the files that it loads. Minified, since pages that start workers by
+ * URL serve them as they are, and no bundler gets to do it.
+ * @param {string} name of the worker's file
  * @param {string} entry source
+ * @returns {Promise<string[]>} the other files
  */
 async function buildWorker(name, entry) {
   const { build } = await import('vite');
-  await build({
+  const [{ output: files }] = await build({
     ...common,
-    plugins: [bundledPackages(bundled)],
+    plugins: [driverFiles(entry), bundledPackages(bundled)],
     build: {
       ...output,
       lib: { entry, formats: ['es'], fileName: () => name },
-      rolldownOptions: { output: { codeSplitting: false, minify: true } },
+      rolldownOptions: {
+        ...driverSplitting,
+        output: { ...minified, ...driverSplitting.output },
+      },
     },
   });
+  return files.filter((file) => !file.isEntry).map((file) => file.fileName);
 }
 
 /**
  * One ES module that needs no other file: the entry, what it imports, and the worker as text.
- * Minified, as the worker is.
  * @param {string} name of the output
  * @param {string} entry source
- * @param {string} worker name of the worker's output
+ * @param {string} worker source
  */
 async function buildInline(name, entry, worker) {
   const { build } = await import('vite');
-  const text = readFileSync(join(dist, worker), 'utf8');
-  await build({
-    ...common,
-    plugins: [inlineWorker(text), bundledPackages(bundled)],
-    build: {
-      ...output,
-      lib: { entry, formats: ['es'], fileName: () => name },
-      rolldownOptions: { output: { codeSplitting: false, minify: true } },
-    },
-  });
+  const oneFile = { ...minified, codeSplitting: false };
+  const one = (lib, plugins, write) =>
+    build({
+      ...common,
+      plugins: [...plugins, bundledPackages(bundled)],
+      build: {
+        ...output,
+        write,
+        lib: { formats: ['es'], ...lib },
+        rolldownOptions: { output: oneFile },
+      },
+    });
+  const [{ output: made }] = await one({ entry: worker, fileName: 'worker' }, [], false);
+  await one({ entry, fileName: () => name }, [inlineWorker(made[0].code)], true);
 }
 
 /**
@@ -126,54 +136,6 @@ async function buildForNode(name, entry) {
   });
 }
 
-/**
- * Puts the one literal expression that bundlers of users look for into the output. Vite would write a
- * longer one, which the others do not understand; so it must not see ours.
- * @returns {import('vite').Plugin}
- */
-function publishedWorkerUrl() {
-  const token = '__DISKPLANE_WORKER_URL__';
-  return {
-    name: 'diskplane:published-worker-url',
-    enforce: 'pre',
-    transform: (code) => (workerInSources.test(code) ? code.replace(workerInSources, token) : null),
-    generateBundle(_options, bundle) {
-      const users = Object.values(bundle).filter((file) => file.code?.includes(token));
-      if (users.map((file) => file.fileName).join() !== 'index.js') {
-        throw new SetupError('the worker must be started in index.js, by a literal `new URL`');
-      }
-      users[0].code = users[0].code.replace(token, workerInDist);
-    },
-  };
-}
-
-/**
- * Puts a Blob of the worker's text where the sources name its URL. Made when the first worker is.
- * @param {string} text
- * @returns {import('vite').Plugin}
- */
-function inlineWorker(text) {
-  const code = `const text = ${JSON.stringify(text)};
-let url;
-/** A URL of the worker's text, for as long as the page lives. */
-export function workerUrl() {
-  url ??= URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
-  return url;
-}
-`;
-  const id = 'diskplane:worker-text';
-  return {
-    name: 'diskplane:inline-worker',
-    enforce: 'pre',
-    resolveId: (source) => (source === id ? `\0${id}` : null),
-    load: (loaded) => (loaded === `\0${id}` ? code : null),
-    transform: (source) =>
-      workerInSources.test(source)
-        ? `import { workerUrl } from '${id}';\n${source.replace(workerInSources, 'workerUrl()')}`
-        : null,
-  };
-}
-
 /** Declarations of the entries and of all that they mention. */
 async function buildTypes() {
   const project = join(root, 'e2e/setup/tsconfig.types.json');
@@ -191,12 +153,13 @@ async function buildTypes() {
 }
 
 /**
- * A file that is used alone must import nothing: neither packages nor chunks.
+ * A file that may lie anywhere imports nothing: neither packages nor chunks.
  * @param {string} name
  */
-function checkSelfContained(name) {
-  const path = join(dist, name);
-  if (!existsSync(path)) throw new SetupError(`the build made no ${name}`);
-  const found = /^\s*import\b.*|\bimport\(.*/m.exec(readFileSync(path, 'utf8'));
-  if (found) throw new SetupError(`${name} is not self-contained: ${found[0].slice(0, 200)}`);
+async function checkImportsNothing(name) {
+  const { parseAst } = await import('vite');
+  const imports = parseAst(readFileSync(join(dist, name), 'utf8')).body.find(
+    ({ type, source }) => type === 'ImportDeclaration' || source,
+  );
+  if (imports) throw new SetupError(`${name} imports ${imports.source.value}`);
 }

@@ -7,7 +7,8 @@ import {
   failure, files, image, newGraph, opened, openNow, registerChainDrivers, shape, store,
 } from '../testing/chain-drivers.ts'; // prettier-ignore
 import { ControllableState } from '../testing/controllable.ts';
-import { createImage, openGraph } from './open.ts';
+import { createImage } from './create.ts';
+import { openGraph } from './open.ts';
 import { registerDriver } from './registry.ts';
 
 beforeAll(registerChainDrivers);

@@ -1,4 +1,4 @@
-// The way into the graph: opens what QEMU-style options describe, or creates it.
+// The way into the graph: opens what QEMU-style options describe.
 
 import type { OptionTree } from '../base/options.ts';
 import type { BlockNode } from './block-node.ts';
@@ -6,7 +6,6 @@ import type { Graph } from './graph.ts';
 import { Opening } from './opening.ts';
 import type { OpenGraphOptions } from './opening.ts';
 
-export { createImage } from './create.ts';
 export type { OpenGraphOptions } from './opening.ts';
 
 /**

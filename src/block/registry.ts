@@ -1,5 +1,6 @@
 // Every driver by the value of `driver=`, loaded when first opened, so that a page pays only for the
-// formats it uses. A driver that needs a certain host is registered by that host's entry.
+// formats it uses: the package's build makes a file of each `import()` here, but for the four that
+// most pages open. A driver that needs a certain host is registered by that host's entry.
 
 import type { BlockDriver } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
@@ -38,7 +39,7 @@ export function driverNames(kind?: DriverEntry['kind']): string[] {
   return named.map(([name]) => name);
 }
 
-/** Throws BlockError('EINVAL') for a name nobody registered, 'EIO' when the code does not load. */
+/** Throws BlockError: EINVAL for a name nobody registered, ENOENT or EIO when the code does not load. */
 export async function loadDriver(name: string): Promise<BlockDriver> {
   const entry = entries.get(name);
   if (entry === undefined) {
@@ -48,6 +49,7 @@ export async function loadDriver(name: string): Promise<BlockDriver> {
   try {
     return (await entry.load()).driver;
   } catch (cause) {
+    if (cause instanceof BlockError) throw cause; // It knows the file.
     throw new BlockError('EIO', `cannot load the code of driver '${name}': ${String(cause)}`, {
       cause,
     });

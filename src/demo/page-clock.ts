@@ -2,9 +2,7 @@
 
 import { BrowserHost } from '../host/browser.ts';
 
-const host = new BrowserHost(() => {
-  throw new Error('the page starts its workers through openDisk');
-});
+const host = new BrowserHost();
 
 /** Monotonic seconds since an arbitrary start. */
 export function nowSeconds(): number {

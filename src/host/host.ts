@@ -1,6 +1,8 @@
 // The port to whatever runs us. Two implementations, `browser.ts` and `node.ts`; handed in by the
 // entries, never imported by anything below them. A simulation hands in a third.
 
+import type { DriverUrls } from './driver-urls.ts';
+
 /** A message channel to a worker or from one, in either host's clothes (Comlink's Endpoint). */
 export interface Endpoint {
   postMessage(message: unknown, transfer?: Transferable[]): void;
@@ -17,6 +19,11 @@ export interface WorkerSource {
    * a browser it may be of another origin, which must then answer with CORS headers.
    */
   readonly workerUrl?: string | URL;
+  /**
+   * Folder of the copies of the package's `dist/drivers`: drivers that are not in the worker's file.
+   * Default: `drivers/` beside `workerUrl`, or else what lies beside the entry.
+   */
+  readonly driversUrl?: string | URL;
   /** Makes the worker, of type 'module', where a URL does not do. `name` is for developer tools. */
   readonly createWorker?: (name: string) => Worker;
 }
@@ -26,6 +33,8 @@ export interface WorkerHandle {
   readonly endpoint: Endpoint;
   /** What the worker has to say to `holdLife`: no other worker's. */
   readonly life: string;
+  /** Where the worker finds the drivers that are not in its own file. */
+  readonly driverUrls: DriverUrls;
   /** Calls back when the worker fails to load, throws uncaught, or ends unasked. */
   onFailure(callback: (error: Error) => void): void;
   /** The worker runs and called `holdLife`: from now on its silent end is noticed too. */
@@ -48,13 +57,17 @@ export interface Clock {
 
 export interface Host extends Clock {
   readonly name: 'browser' | 'node' | 'simulated';
-  /** Calls back when the page is hidden for good or frozen; answers what stops it. */
-  onPageHide(callback: () => void): () => void;
   /**
    * In a worker: lets the thread that started it notice the end of this one, however it ends.
    * `life` is `WorkerHandle.life`. Resolves once that is so.
    */
   holdLife(life: string): Promise<void>;
+}
+
+/** The host of those who start IOThreads: pages, and Node's main thread. */
+export interface PageHost extends Host {
+  /** Calls back when the page is hidden for good or frozen; answers what stops it. */
+  onPageHide(callback: () => void): () => void;
   /**
    * Starts a worker that runs the IOThread entry. `name` shows up in developer tools. Throws what
    * the host throws where there can be no such worker.

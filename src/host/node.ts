@@ -2,7 +2,7 @@
 
 import { Worker } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
-import type { Endpoint, Host, WorkerHandle, WorkerSource } from './host.ts';
+import type { Endpoint, PageHost, WorkerHandle, WorkerSource } from './host.ts';
 
 type Port = Pick<MessagePort, 'postMessage'> & {
   on(event: 'message', listener: (data: unknown) => void): unknown;
@@ -30,7 +30,7 @@ export function nodeEndpoint(port: Port): Endpoint {
   };
 }
 
-export class NodeHost implements Host {
+export class NodeHost implements PageHost {
   readonly name = 'node';
   readonly #worker: URL;
 
@@ -68,6 +68,7 @@ export class NodeHost implements Host {
     return {
       endpoint: nodeEndpoint(worker),
       life: name,
+      driverUrls: {}, // The worker's one file holds every driver.
       watchLife: () => {},
       onFailure: (callback) => {
         worker.on('error', callback);

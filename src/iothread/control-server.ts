@@ -9,11 +9,8 @@ import type { CheckResult } from '../block/block-driver.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { BlockBackend } from '../block/block-backend.ts';
 import { Graph } from '../block/graph.ts';
-import { convertDisk } from '../block/jobs/convert.ts';
-import { mapDisk } from '../block/jobs/map.ts';
-import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { MovedGraph } from '../block/move.ts';
-import { createImage, openGraph } from '../block/open.ts';
+import { openGraph } from '../block/open.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { RingPositions } from '../virtio/virtio-blk.ts';
@@ -90,7 +87,10 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   blockdevCreate(job: number, options: BlockdevOptions): Promise<void> {
-    return this.#jobs.run(job, ({ signal }) => createImage(this.#graph, options, { signal }));
+    return this.#jobs.run(job, async ({ signal }) => {
+      const { createImage } = await import('../block/create.ts');
+      await createImage(this.#graph, options, { signal });
+    });
   }
 
   async blockResize(nodeName: string, length: number): Promise<void> {
@@ -113,6 +113,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     bytes: number | undefined,
   ): Promise<readonly MapEntry[]> {
     return this.#jobs.run(id, async (job) => {
+      const { mapDisk } = await import('../block/jobs/map.ts');
       const source = this.#graph.newBackend({ name: job.id, nodeName, readOnly: true });
       try {
         return await mapDisk(source, offset, bytes ?? Math.max(source.length - offset, 0), job);
@@ -123,7 +124,10 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   blockConvert(id: number, nodeName: string, target: BlockdevOptions): Promise<void> {
-    return this.#jobs.run(id, (job) => convertDisk(this.#graph, nodeName, target, job));
+    return this.#jobs.run(id, async (job) => {
+      const { convertDisk } = await import('../block/jobs/convert.ts');
+      await convertDisk(this.#graph, nodeName, target, job);
+    });
   }
 
   async blockFlush(nodeName: string): Promise<void> {
@@ -186,19 +190,23 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
+    const { planMove } = await import('../block/move.ts');
     const { nodes } = planMove(this.#graph, this.#graph.get(nodeName));
     return nodes.map(({ name, driver }) => ({ nodeName: name, driver }));
   }
 
   async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
+    const { prepareAttach } = await import('../block/move.ts');
     await prepareAttach(this.#graph, nodes);
   }
 
   async blockdevDetach(nodeName: string): Promise<MovedGraph> {
+    const { detachGraph } = await import('../block/move.ts');
     return handOver(await detachGraph(this.#graph, nodeName));
   }
 
   async blockdevAttach(moved: MovedGraph): Promise<void> {
+    const { attachGraph } = await import('../block/move.ts');
     const failure = await attachGraph(this.#graph, moved, {
       adopt: (backend, user) => this.#plug(backend, user as MovedDevice),
       onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),

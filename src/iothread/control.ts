@@ -8,6 +8,7 @@ import type { MapEntry } from '../block/jobs/map.ts';
 import type { MovedGraph, MovedNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
+import type { DriverUrls } from '../host/driver-urls.ts';
 import type { PollOptions } from './poll-options.ts';
 
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
@@ -99,6 +100,7 @@ export interface IOThreadSetup {
   readonly poll: PollSettings;
   /** What names of nodes begin with that were given none; no other thread's. */
   readonly autoPrefix: string;
+  readonly driverUrls: DriverUrls;
 }
 
 /**

@@ -10,7 +10,7 @@ import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { JobOptions } from '../block/jobs/job.ts';
 import type { MovedGraph } from '../block/move.ts';
-import type { Endpoint, Host, WorkerHandle, WorkerSource } from '../host/host.ts';
+import type { Endpoint, PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import type {
   BackingPolicy,
@@ -47,7 +47,7 @@ let started = 0;
 /** How long a clean end may take before the worker is terminated all the same. */
 const QUIT_TIMEOUT_MS = 10_000;
 
-function spawn(host: Host, id: string, source: WorkerSource): WorkerHandle {
+function spawn(host: PageHost, id: string, source: WorkerSource): WorkerHandle {
   try {
     return host.spawnIOThread(`diskplane-${id}`, source);
   } catch (cause) {
@@ -59,7 +59,7 @@ function spawn(host: Host, id: string, source: WorkerSource): WorkerHandle {
 
 export class IOThread {
   readonly id: string;
-  readonly #host: Host;
+  readonly #host: PageHost;
   readonly #worker: WorkerHandle;
   readonly #doorbell: Int32Array;
   // Pinned for as long as the thread lives: Comlink drops calls of a collected proxy.
@@ -74,7 +74,7 @@ export class IOThread {
   #closing: Promise<void> | undefined;
 
   /** Starts a worker. Throws BlockError when it does not come up in time. */
-  static async start(host: Host, options: IOThreadOptions = {}): Promise<IOThread> {
+  static async start(host: PageHost, options: IOThreadOptions = {}): Promise<IOThread> {
     if (typeof SharedArrayBuffer === 'undefined') {
       throw new BlockError(
         'ENOTSUP',
@@ -88,7 +88,7 @@ export class IOThread {
     return thread;
   }
 
-  private constructor(host: Host, id: string, source: WorkerSource) {
+  private constructor(host: PageHost, id: string, source: WorkerSource) {
     installTransferHandlers();
     this.id = id;
     this.#autoPrefix = started === 0 ? '#block' : `#block${started}-`;
@@ -301,6 +301,7 @@ export class IOThread {
         doorbell: this.#doorbell.buffer as SharedArrayBuffer,
         poll,
         autoPrefix: this.#autoPrefix,
+        driverUrls: this.#worker.driverUrls,
       };
       await this.#call(() => this.#control.init(setup), options.signal);
       this.#worker.watchLife();

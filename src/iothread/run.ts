@@ -8,6 +8,7 @@ import { WorkerContext } from '../aio/worker-context.ts';
 import type { Endpoint, Host } from '../host/host.ts';
 import type { IOThreadControl, IOThreadSetup, WorkerMessage } from './control.ts';
 import { ControlServer } from './control-server.ts';
+import { setDriverUrls } from './driver-files.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
 
 /** Exposes the control interface on `endpoint`; the page's `init` call starts the loop. */
@@ -26,6 +27,7 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
   });
 
   const init = async (setup: IOThreadSetup): Promise<void> => {
+    setDriverUrls(setup.driverUrls);
     doorbell = new Int32Array(setup.doorbell, 0, DOORBELL_WORDS);
     Atomics.store(doorbell, DOORBELL_RECEIVED, received);
     context = new WorkerContext(setup.id, host, doorbell, (error) => {

@@ -5,7 +5,5 @@ import { BrowserHost } from '../host/browser.ts';
 import type { Endpoint } from '../host/host.ts';
 import { runIOThread } from './run.ts';
 
-const host = new BrowserHost(() => {
-  throw new Error('an IOThread starts no workers');
-});
+const host = new BrowserHost();
 runIOThread(host, globalThis as unknown as Endpoint);

@@ -1,4 +1,4 @@
-// The WebAssembly queue's code, instantiated on a memory. The module is shipped as base64, two
+// The WebAssembly queue's code, instantiated on a memory. The module is shipped as hex digits, two
 // builds of it: memory that is shared and memory that is not have different types in WebAssembly.
 
 import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/virtqueue.ts';
@@ -47,7 +47,8 @@ const compiled = new Map<string, WebAssembly.Module>();
 
 /** The bytes of the build for shared or for unshared memory, under 4 KiB. */
 export function queueModuleBytes(shared: boolean): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(shared ? SHARED_WASM : UNSHARED_WASM), (c) => c.charCodeAt(0));
+  const digits = shared ? SHARED_WASM : UNSHARED_WASM;
+  return Uint8Array.from(digits.match(/../g)!, (byte) => parseInt(byte, 16));
 }
 
 /**

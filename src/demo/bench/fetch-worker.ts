@@ -7,9 +7,7 @@ import type { Sample } from './rounds.ts';
 import { BlockOffsets } from './workload.ts';
 import type { Workload } from './workload.ts';
 
-const host = new BrowserHost(() => {
-  throw new Error('the baseline starts no workers');
-});
+const host = new BrowserHost();
 let url = '';
 let workload: Workload;
 let offsets: BlockOffsets;

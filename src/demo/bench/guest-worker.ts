@@ -7,9 +7,7 @@ import { Guest } from './guest.ts';
 import type { GuestDevice, GuestSample } from './guest.ts';
 import type { Workload } from './workload.ts';
 
-const host = new BrowserHost(() => {
-  throw new Error('a guest starts no workers');
-});
+const host = new BrowserHost();
 const guests: Guest[] = [];
 
 const control = {

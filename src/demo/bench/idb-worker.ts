@@ -14,9 +14,7 @@ export const RECORD_BYTES: number = 32 * 1024;
 const BATCH = 64;
 const STORE = 'records';
 
-const host = new BrowserHost(() => {
-  throw new Error('the baseline starts no workers');
-});
+const host = new BrowserHost();
 let db: IDBDatabase;
 let records = 0;
 let workload: Workload;

@@ -24,9 +24,7 @@ const RAM_BYTES: number = Math.ceil((RING_BYTES + SIZE * READ_4K.bytes) / WASM_P
 /** Laps between two looks at the clock. */
 const LAPS = 16;
 
-const host = new BrowserHost(() => {
-  throw new Error('the parser starts no workers');
-});
+const host = new BrowserHost();
 const pages: number = (RAM_BYTES + QUEUE_SCRATCH_BYTES) / WASM_PAGE;
 const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 const config: VirtqueueConfig = fillRing();

@@ -11,7 +11,8 @@ import { haveQemu, qemuImg, withTempDir } from '../../../testing/qemu.ts';
 import { read } from '../../../testing/qcow2-images.ts';
 import { testContext } from '../../../testing/test-context.ts';
 import { Graph } from '../../graph.ts';
-import { createImage, openGraph } from '../../open.ts';
+import { createImage } from '../../create.ts';
+import { openGraph } from '../../open.ts';
 import { registerDriver } from '../../registry.ts';
 
 const MIB = 1024 * 1024;

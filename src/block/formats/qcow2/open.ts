@@ -5,8 +5,6 @@ import { IOVector } from '../../../base/io-vector.ts';
 import type { BlockChild } from '../../block-child.ts';
 import type { OpenContext } from '../../block-driver.ts';
 import { BlockError } from '../../block-error.ts';
-import { check } from './check.ts';
-import { createImage, parseCreateOptions } from './create.ts';
 import { checkFeatures, parseClusterBits, parseHeader, viewOf } from './header.ts';
 import type { Qcow2Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
@@ -119,6 +117,7 @@ async function makeOverlay(
     const message = `${context.nodeName}: the file is empty; a new image needs 'size' or 'backing'`;
     throw new BlockError('EINVAL', message, { node: context.nodeName });
   }
+  const { createImage, parseCreateOptions } = await import('./create.ts');
   await createImage(file, Math.ceil(bytes / 512) * 512, parseCreateOptions({}));
   const ret = await file.flush();
   if (ret < 0) throw BlockError.fromRet(ret, `${context.nodeName}: cannot write the new image`);
@@ -149,6 +148,7 @@ async function clearAutoclear(image: Qcow2Image): Promise<void> {
 
 async function repairDirty(image: Qcow2Image): Promise<void> {
   const { node } = image;
+  const { check } = await import('./check.ts');
   const found = await check(image, 'all');
   const fixed = found.corruptionsFixed + found.leaksFixed;
   image.notice(`${node}: qcow2: was not closed cleanly; ${fixed} refcounts repaired`);

@@ -9,9 +9,7 @@ import { ANY_RANGE, REQ_MAY_UNMAP } from '../../block-driver.ts';
 import type { BlockDriver, BlockLimits, BlockStatus, CheckResult, DriverState } from '../../block-driver.ts'; // prettier-ignore
 import { BlockError } from '../../block-error.ts';
 import type { Pace } from '../../pace.ts';
-import { check } from './check.ts';
 import { blockStatus } from './block-status.ts';
-import { createImage, parseCreateOptions } from './create.ts';
 import { pdiscard, pwriteZeroes } from './deallocate.ts';
 import type { Generation } from './generation.ts';
 import type { Qcow2Image } from './image.ts';
@@ -19,7 +17,6 @@ import { openImage } from './open.ts';
 import { parseOptions } from './options.ts';
 import type { Qcow2Options } from './options.ts';
 import { preadv } from './read.ts';
-import { truncate } from './resize.ts';
 import { INCOMPAT_DIRTY, QCOW2_MAGIC } from './spec.ts';
 import { qcow2Streamer } from './stream.ts';
 import { pwritev } from './write.ts';
@@ -81,11 +78,13 @@ class Qcow2State implements DriverState {
   }
 
   async truncate(length: number): Promise<Ret> {
+    const { truncate } = await import('./resize.ts');
     return this.#change(() => truncate(this.#image, length));
   }
 
   /** Freeing leaks leaves the guest's disk as it is; mending tables may not. */
   async check(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult> {
+    const { check } = await import('./check.ts');
     const ret = await (fix === 'all' ? this.#change(() => OK) : OK);
     if (ret < 0) throw BlockError.fromRet(ret, `${this.#image.node}: check`, this.#image.node);
     return check(this.#image, fix, pace);
@@ -176,6 +175,7 @@ export const driver: BlockDriver<Qcow2Options> = {
   },
   streamer: qcow2Streamer,
   async create(context, size, raw) {
+    const { createImage, parseCreateOptions } = await import('./create.ts');
     const options = parseCreateOptions(raw);
     if (context.file === undefined) {
       throw new BlockError('EINVAL', 'qcow2: create needs a file to write to');

@@ -1,0 +1,76 @@
+// A page as the host of IOThreads: starts their workers, and hears of their end.
+
+import { BrowserHost, lifeLock } from './browser.ts';
+import { driverUrls } from './driver-urls.ts';
+import type { PageHost, WorkerHandle, WorkerSource } from './host.ts';
+
+/** How the page makes the worker: bundlers find the URL where `new Worker` is written. */
+export type CreateWorker = (name: string) => Worker;
+
+/** A worker of the script at `url`. Scripts of other origins are run through one of ours. */
+function workerAt(url: string | URL, name: string): Worker {
+  const { href, origin, protocol } = new URL(url, location.href);
+  if (origin === location.origin || !protocol.startsWith('http')) {
+    return new Worker(href, { type: 'module', name });
+  }
+  const shim = new Blob([`import ${JSON.stringify(href)};`], { type: 'text/javascript' });
+  const shimUrl = URL.createObjectURL(shim);
+  try {
+    return new Worker(shimUrl, { type: 'module', name });
+  } finally {
+    // What a URL stands for is looked up when the worker is made, not when it gets to loading.
+    URL.revokeObjectURL(shimUrl);
+  }
+}
+
+export class BrowserPage extends BrowserHost implements PageHost {
+  readonly #createWorker: CreateWorker;
+  readonly #drivers: () => Readonly<Record<string, URL>>;
+
+  /** `drivers`: where the files lie that the worker takes drivers from, by their names. */
+  constructor(createWorker: CreateWorker, drivers: () => Readonly<Record<string, URL>>) {
+    super();
+    this.#createWorker = createWorker;
+    this.#drivers = drivers;
+  }
+
+  onPageHide(callback: () => void): () => void {
+    globalThis.addEventListener('pagehide', callback);
+    return () => globalThis.removeEventListener('pagehide', callback);
+  }
+
+  spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {
+    const life = `${name}-${crypto.randomUUID()}`;
+    const { workerUrl, createWorker = this.#createWorker } = source;
+    const worker = workerUrl === undefined ? createWorker(life) : workerAt(workerUrl, life);
+    const ended = new AbortController();
+    const listeners: ((error: Error) => void)[] = [];
+    return {
+      endpoint: worker,
+      life,
+      driverUrls: driverUrls(this.#drivers(), source, location.href),
+      watchLife: () => {
+        navigator.locks
+          ?.request(lifeLock(life), { signal: ended.signal }, () => {
+            for (const listener of listeners) listener(new Error('the worker was terminated'));
+          })
+          .catch(() => {}); // Aborted: the end was asked for.
+      },
+      onFailure: (callback) => {
+        listeners.push(callback);
+        worker.addEventListener('error', (event) => {
+          event.preventDefault();
+          const where = event.filename ? ` (${event.filename}:${event.lineno})` : '';
+          callback(new Error(`${event.message || 'the script could not be loaded'}${where}`));
+        });
+        worker.addEventListener('messageerror', () => {
+          callback(new Error('a message could not be deserialised'));
+        });
+      },
+      terminate: () => {
+        ended.abort();
+        worker.terminate();
+      },
+    };
+  }
+}
