@@ -172,12 +172,15 @@ test('a worker terminated behind our back fails every call at once', async ({
   expect(events).toContain('IOTHREAD_FAILED');
 });
 
-test('a page without isolation hears what it lacks', async ({ page, sourceURL }) => {
+test('who asks for shared memory where there is none hears what the page lacks', async ({
+  page,
+  sourceURL,
+}) => {
   await page.goto('blank.html');
   const message = await page.evaluate(async (entry) => {
     Reflect.deleteProperty(globalThis, 'SharedArrayBuffer');
     const { openDisk } = (await import(entry)) as typeof Diskplane;
-    return openDisk('memory:1M').then(
+    return openDisk('memory:1M', { transport: 'shared' }).then(
       () => '',
       (error: Diskplane.BlockError) => `${error.code} ${error.message}`,
     );

@@ -18,6 +18,7 @@ export type { ErrorCode } from './base/ret.ts';
 export type { CheckResult } from './block/block-driver.ts';
 export { IOThread } from './iothread/iothread.ts';
 export type { IOThreadOptions } from './iothread/iothread.ts';
+export type { ThreadTransport } from './iothread/thread-transport.ts';
 export type { CreateDiskOptions } from './create-disk.ts';
 export type { WorkerSource } from './host/host.ts';
 export type {

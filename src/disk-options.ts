@@ -9,11 +9,14 @@ import type {
   IOThreadEvent,
 } from './iothread/control.ts';
 import type { IOThread, IOThreadOptions } from './iothread/iothread.ts';
+import type { ThreadTransport } from './iothread/thread-transport.ts';
 
 /** How a disk is opened. Its `WorkerSource` is for the thread that is started where none is given. */
 export interface OpenDiskOptions extends WorkerSource {
   /** Where its graph runs. Default: a thread of its own, which ends with the disk. */
   readonly thread?: IOThread;
+  /** How requests reach the thread that is started; see `IOThreadOptions`. Default `auto`. */
+  readonly transport?: 'auto' | ThreadTransport;
   readonly readOnly?: boolean;
   /** Which backing files named *inside* images may be followed. Default: none. */
   readonly policy?: BackingPolicy;
@@ -66,10 +69,11 @@ export interface AttachOptions {
 
 /** What `options` says about an IOThread of its own. */
 export function threadOptions(
-  options: WorkerSource & { readonly signal?: AbortSignal },
+  options: WorkerSource & Pick<IOThreadOptions, 'signal' | 'transport'>,
 ): IOThreadOptions {
-  const { workerUrl, driversUrl, createWorker, signal } = options;
+  const { workerUrl, driversUrl, createWorker, signal, transport } = options;
   return {
+    ...(transport === undefined ? {} : { transport }),
     ...(workerUrl === undefined ? {} : { workerUrl }),
     ...(driversUrl === undefined ? {} : { driversUrl }),
     ...(createWorker === undefined ? {} : { createWorker }),

@@ -8,9 +8,11 @@ import type { DeviceHandle } from './iothread/device-handle.ts';
 import { MAX_DISCARD_SECTORS } from './virtio/request-queue.ts';
 import {
   SECTOR_SIZE,
+  VIRTIO_BLK_ID_BYTES,
   VIRTIO_BLK_S_OK,
   VIRTIO_BLK_S_UNSUPP,
   VIRTIO_BLK_T_FLUSH,
+  VIRTIO_BLK_T_GET_ID,
   VIRTIO_BLK_T_IN,
   VIRTIO_BLK_T_OUT,
   VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
@@ -38,6 +40,7 @@ const NAMES = new Map<number, string>([
   [VIRTIO_BLK_T_IN, 'read'],
   [VIRTIO_BLK_T_OUT, 'write'],
   [VIRTIO_BLK_T_FLUSH, 'flush'],
+  [VIRTIO_BLK_T_GET_ID, 'sync'],
   [VIRTIO_BLK_T_WRITE_ZEROES, 'writeZeroes'],
 ]);
 
@@ -100,6 +103,14 @@ export class DiskRequests {
 
   flush(signal: AbortSignal | undefined): Promise<void> {
     return this.#submit(VIRTIO_BLK_T_FLUSH, 0, 0, signal, {});
+  }
+
+  /**
+   * Resolves when this side knows of the device what the IOThread knew before: where news of it come
+   * as messages, they overtake no answer.
+   */
+  async sync(signal: AbortSignal | undefined): Promise<void> {
+    await this.#submit(VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES, signal, {});
   }
 
   /** Waits for the writes in flight, then removes the device. */

@@ -5,8 +5,9 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { BlockError } from './block/block-error.ts';
 import { createDiskOn } from './create-disk.ts';
 import { Disk } from './disk.ts';
+import type { OpenDiskOptions } from './disk-options.ts';
 import type { NodeHost } from './host/node.ts';
-import type { IOThreadEvent } from './iothread/control.ts';
+import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
 import { nodeTestHost } from './testing/node-iothread.ts';
 import { Prng } from './testing/prng.ts';
@@ -24,18 +25,20 @@ afterEach(async () => {
   for (const disk of open.splice(0)) await disk.close().catch(() => {});
 });
 
-async function memoryDisk(size = 4 * MIB, onEvent?: (event: IOThreadEvent) => void): Promise<Disk> {
-  const options = onEvent === undefined ? {} : { onEvent };
-  const disk = await Disk.open(host, { driver: 'memory', size }, options);
-  open.push(disk);
-  return disk;
-}
-
 function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-describe('Disk, over an IOThread in a worker', () => {
+describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (transport) => {
+  const openDisk = (what: string | BlockdevOptions, options: OpenDiskOptions = {}): Promise<Disk> =>
+    Disk.open(host, what, { transport, ...options });
+
+  async function memoryDisk(size = 4 * MIB): Promise<Disk> {
+    const disk = await openDisk({ driver: 'memory', size });
+    open.push(disk);
+    return disk;
+  }
+
   it('reads what was written, any byte range, and more than fits into one request', async () => {
     const disk = await memoryDisk();
     const data = new Prng(1).bytes(3 * MIB + 777);
@@ -115,7 +118,7 @@ describe('Disk, over an IOThread in a worker', () => {
       message: expect.stringContaining(`${MIB} bytes`) as string,
     });
     await expect(disk.writeZeroes(1, 512)).rejects.toMatchObject({ code: 'EINVAL' });
-    const readOnly = await Disk.open(host, 'null-co://', { readOnly: true });
+    const readOnly = await openDisk('null-co://', { readOnly: true });
     open.push(readOnly);
     await expect(readOnly.write(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'EROFS' });
   });
@@ -129,7 +132,7 @@ describe('Disk, over an IOThread in a worker', () => {
   });
 
   it('rejects with the reason of an aborted signal, before and during', async () => {
-    const disk = await Disk.open(host, { driver: 'null-co', size: MIB, 'latency-ns': 50_000_000 });
+    const disk = await openDisk({ driver: 'null-co', size: MIB, 'latency-ns': 50_000_000 });
     open.push(disk);
     const gone = AbortSignal.abort(new Error('changed my mind'));
     await expect(disk.read(0, new Uint8Array(512), { signal: gone })).rejects.toThrow('my mind');
@@ -142,13 +145,13 @@ describe('Disk, over an IOThread in a worker', () => {
 
   it('keeps code and cause of an error across the worker', async () => {
     const missing = join(folder, 'missing.img');
-    const error = await Disk.open(host, { driver: 'file', filename: missing }).then(
+    const error = await openDisk({ driver: 'file', filename: missing }).then(
       () => undefined,
       (reason: unknown) => reason,
     );
     expect(error).toBeInstanceOf(BlockError);
     expect(error).toMatchObject({ code: 'ENOENT' });
-    await expect(Disk.open(host, { driver: 'memory', sise: 1 })).rejects.toMatchObject({
+    await expect(openDisk({ driver: 'memory', sise: 1 })).rejects.toMatchObject({
       code: 'EINVAL',
       message: expect.stringContaining('sise') as string,
     });
@@ -156,8 +159,7 @@ describe('Disk, over an IOThread in a worker', () => {
 
   it('fails every call at once when its worker dies, and says so', async () => {
     const events: string[] = [];
-    const disk = await Disk.open(
-      host,
+    const disk = await openDisk(
       { driver: 'null-co', size: MIB, 'latency-ns': 60_000_000_000 },
       { onEvent: ({ event }) => events.push(event) },
     );
@@ -177,7 +179,7 @@ describe('Disk, over an IOThread in a worker', () => {
     const overlay = join(folder, 'overlay.qcow2');
     const create = { driver: 'file', filename: base, size: 4 * MIB };
     await createDiskOn(host, create);
-    const raw = await Disk.open(host, { driver: 'raw', file: { driver: 'file', filename: base } });
+    const raw = await openDisk({ driver: 'raw', file: { driver: 'file', filename: base } });
     const data = new Prng(3).bytes(4 * MIB);
     await raw.write(0, data);
     await raw.close();
@@ -192,13 +194,13 @@ describe('Disk, over an IOThread in a worker', () => {
       file: { driver: 'file', filename: overlay },
       backing: { driver: 'raw', 'read-only': true, file: { driver: 'file', filename: base } },
     };
-    const first = await Disk.open(host, graph);
+    const first = await openDisk(graph);
     const patch = new Prng(4).bytes(100_000);
     await first.write(1_000_000, patch);
     data.set(patch, 1_000_000);
     await first.close();
 
-    const second = await Disk.open(host, graph);
+    const second = await openDisk(graph);
     open.push(second);
     const back = new Uint8Array(4 * MIB);
     await second.read(0, back);
@@ -221,26 +223,26 @@ describe('Disk, over an IOThread in a worker', () => {
       file: { driver: 'file', filename: join(folder, 'made.qcow2'), create: true },
       backing: { driver: 'raw', file: { driver: 'file', filename: base } },
     };
-    const first = await Disk.open(host, graph);
+    const first = await openDisk(graph);
     expect(first.length).toBe(MIB);
     await first.write(0, new Uint8Array(512).fill(5));
     await first.close();
-    const second = await Disk.open(host, graph);
+    const second = await openDisk(graph);
     open.push(second);
     const back = new Uint8Array(512);
     await second.read(0, back);
     expect(back.every((byte) => byte === 5)).toBe(true);
     const nowhere = { driver: 'file', filename: join(folder, 'no-size.qcow2'), create: true };
-    await expect(Disk.open(host, { driver: 'qcow2', file: nowhere })).rejects.toMatchObject({
+    await expect(openDisk({ driver: 'qcow2', file: nowhere })).rejects.toMatchObject({
       code: 'EINVAL',
       message: expect.stringContaining("'size' or 'backing'") as string,
     });
   });
 
   it('shares one thread among disks, and lets none of them close it', async () => {
-    const thread = await IOThread.start(host, { id: 'shared' });
-    const a = await Disk.open(host, { driver: 'memory', size: MIB }, { thread });
-    const b = await Disk.open(host, { driver: 'memory', size: MIB }, { thread });
+    const thread = await IOThread.start(host, { id: 'shared', transport });
+    const a = await openDisk({ driver: 'memory', size: MIB }, { thread });
+    const b = await openDisk({ driver: 'memory', size: MIB }, { thread });
     await a.write(0, new Uint8Array(512).fill(1));
     await a.close();
     await b.write(0, new Uint8Array(512).fill(2));

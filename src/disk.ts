@@ -1,6 +1,6 @@
 // A virtual disk, for embedders: promises and exceptions here, errnos inside. Every request goes
-// through a virtqueue in shared memory to the IOThread that holds the disk's graph, as an emulator's
-// requests do; there is no second path.
+// through a virtqueue into the IOThread that holds the disk's graph, as an emulator's requests do;
+// there is no second path.
 
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
@@ -24,6 +24,7 @@ import type { ExportReader } from './iothread/export-reader.ts';
 import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
+import type { ThreadTransport } from './iothread/thread-transport.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
@@ -35,8 +36,6 @@ export class Disk implements AsyncDisposable {
   readonly rootNode: string;
   readonly readOnly: boolean;
   readonly serial: string;
-  /** How requests reach the IOThread: `'shared'` is a virtqueue in shared memory. */
-  readonly transport: 'shared' = 'shared' as const;
   readonly #requests: DiskRequests;
   readonly #onEvent: ((event: IOThreadEvent) => void) | undefined;
   #thread: IOThread;
@@ -128,6 +127,14 @@ export class Disk implements AsyncDisposable {
     return this.#thread;
   }
 
+  /**
+   * How requests reach the IOThread: through a virtqueue in shared memory, or as messages where the
+   * page is not cross-origin isolated.
+   */
+  get transport(): ThreadTransport {
+    return this.thread.transport;
+  }
+
   /** Bytes. Changes with `resize`. */
   get length(): number {
     return this.#requests.length;
@@ -180,6 +187,7 @@ export class Disk implements AsyncDisposable {
   async resize(length: number, options: RequestOptions = {}): Promise<void> {
     await this.#moving;
     await this.thread.blockResize(this.rootNode, length, options.signal);
+    await this.#requests.sync(options.signal);
   }
 
   /**

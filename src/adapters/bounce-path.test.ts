@@ -55,6 +55,7 @@ class Rig {
       guest: { ram: this.ram, written: (from, to) => void this.written.push([from, to]) },
       driver: this.driver,
       device: this.device,
+      transport: 'bounce',
       numQueues: 1,
       newQueue: (_q, config) => new SplitQueue({ region: this.ram, config }),
     });

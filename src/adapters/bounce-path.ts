@@ -21,8 +21,9 @@ interface Counts extends Record<string, number> {
 
 export interface BouncePathOptions {
   readonly guest: GuestMemory;
-  /** Submits to `device` through memory of our own. */
+  /** Submits to `device`, through memory of our own or as messages. */
   readonly driver: RequestDriver;
+  readonly transport: 'bounce' | 'messages';
   readonly device: DeviceHandle;
   readonly numQueues: number;
   /** Makes the reader of the guest's queue `q`. */
@@ -30,7 +31,7 @@ export interface BouncePathOptions {
 }
 
 export class BouncePath implements DataPath {
-  readonly transport = 'bounce' as const;
+  readonly transport: 'bounce' | 'messages';
   readonly channel: DeviceChannel;
   readonly #options: BouncePathOptions;
   readonly #driver: RequestDriver;
@@ -48,12 +49,10 @@ export class BouncePath implements DataPath {
 
   constructor(options: BouncePathOptions) {
     this.#options = options;
+    this.transport = options.transport;
     this.#driver = options.driver;
     this.#device = options.device;
-    this.channel = new DeviceChannel(
-      new SharedArrayBuffer(DeviceChannel.bytes(options.numQueues)),
-      options.numQueues,
-    );
+    this.channel = DeviceChannel.local(options.numQueues);
     this.channel.setCapacity(this.#device.channel.capacity);
     this.#seq = this.#device.channel.callSeq;
     this.#onDone = (slot, status): void => {
@@ -72,6 +71,10 @@ export class BouncePath implements DataPath {
     this.#serve(queue);
     this.#driver.kick();
     this.#publish();
+  }
+
+  get polls(): boolean {
+    return this.transport === 'bounce';
   }
 
   due(): boolean {

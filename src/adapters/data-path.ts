@@ -1,11 +1,16 @@
 // What an adapter's registers and its completion poll need of the way data travels: in place
-// (`v86-zero-copy.ts`) or through memory of our own (`v86-bounce.ts`). Everything here runs on the
-// emulator's thread.
+// (`v86-zero-copy.ts`), or through memory of our own that is shared or sent (`bounce-path.ts`).
+// Everything here runs on the emulator's thread.
 
 import type { DeviceChannel } from '../virtio/device-channel.ts';
 
+/** In the guest's memory; copied through memory that is shared; copied and sent in messages. */
+export type Transport = 'zero-copy' | 'bounce' | 'messages';
+
 export interface DataPath {
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport;
+  /** False where answers come by the event loop: a busy wait would only keep them out. */
+  readonly polls: boolean;
   /** The channel behind the device's registers. */
   readonly channel: DeviceChannel;
   /** The driver notified queue `q`, or the channel's generation changed. */

@@ -101,7 +101,7 @@ class Guest {
   }
 }
 
-describe.each(['zero-copy', 'bounce'] as const)('a disk on v86, %s', (transport) => {
+describe.each(['zero-copy', 'bounce', 'messages'] as const)('a disk on v86, %s', (transport) => {
   let host: NodeHost;
   let emulator: V86;
   let machine: V86Machine;
@@ -117,7 +117,9 @@ describe.each(['zero-copy', 'bounce'] as const)('a disk on v86, %s', (transport)
       autostart: false,
     });
     machine = await machineOf(emulator);
-    disk = await Disk.open(host, { driver: 'memory', size: 8 * MIB }, { serial: 'v86' });
+    const way = transport === 'messages' ? 'messages' : 'shared';
+    const options = { serial: 'v86', transport: way } as const;
+    disk = await Disk.open(host, { driver: 'memory', size: 8 * MIB }, options);
     guest = new Guest(machine, await attachVirtioBlk(emulator, disk));
   }
   afterEach(async () => {
@@ -155,6 +157,13 @@ describe.each(['zero-copy', 'bounce'] as const)('a disk on v86, %s', (transport)
     expect({ resets, failure, inFlight }).toEqual({ resets: 2, failure: undefined, inFlight: 0 });
     expect(kicks).toBeGreaterThanOrEqual(6);
     expect(interrupts).toBeGreaterThanOrEqual(2);
+    const { notifyPoll, haltPoll } = device.stats();
+    const waits = [notifyPoll, haltPoll].map(
+      ({ hits, misses, skipped }) => hits + misses + skipped,
+    );
+    // A busy wait would keep messages from arriving.
+    expect(waits[0]! > 0).toBe(transport !== 'messages');
+    if (transport === 'messages') expect(waits[1]).toBe(0);
     await device.detach();
     expect(machine.cpu.devices.pci.devices[device.slot << 3]).toBeUndefined();
   });

@@ -7,7 +7,7 @@ import { VirtioBlkConfig } from '../virtio/virtio-blk-config.ts';
 import { VirtioPci } from '../virtio/virtio-pci.ts';
 import type { VirtioPciState } from '../virtio/virtio-pci.ts';
 import { CompletionPoll } from './completion-poll.ts';
-import type { DataPath } from './data-path.ts';
+import type { DataPath, Transport } from './data-path.ts';
 import { checkSavedDisk, saveDisk } from './saved-disk.ts';
 import type { SavedDisk, StatefulDisk } from './saved-disk.ts';
 import type { MachineListener, V86Machine } from './v86-machine.ts';
@@ -25,7 +25,7 @@ export interface V86DeviceOptions extends PciPlace {
 
 /** Counts since the device was attached. */
 export interface V86DeviceStats {
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport;
   readonly reason: string;
   readonly slot: number;
   /** Notifications by the driver that reached a queue. */
@@ -61,7 +61,7 @@ export interface PollStats {
 type SeenAt = 'notify' | 'register' | 'halt' | 'pause' | 'yield' | 'message';
 
 export class V86Device implements MachineListener {
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport;
   readonly reason: string;
   readonly #machine: V86Machine;
   readonly #path: DataPath;
@@ -178,7 +178,8 @@ export class V86Device implements MachineListener {
   }
 
   onPause(halted: boolean): void {
-    if (halted && this.#path.expecting() && this.#haltPoll.wait(this.#due)) this.#look('halt');
+    const wait = halted && this.#path.polls && this.#path.expecting();
+    if (wait && this.#haltPoll.wait(this.#due)) this.#look('halt');
     else this.#look('pause');
   }
 
@@ -195,7 +196,7 @@ export class V86Device implements MachineListener {
   #kick(q: number): void {
     this.#kicks += 1;
     this.#path.kick(q);
-    if (this.#path.expecting()) this.#notifyPoll.wait(this.#due);
+    if (this.#path.polls && this.#path.expecting()) this.#notifyPoll.wait(this.#due);
     this.#look('notify');
   }
 

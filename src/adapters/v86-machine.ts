@@ -2,6 +2,7 @@
 // interrupts, guest RAM, and the places where the emulator pauses. What is missing or of another
 // shape is reported by name, since v86 promises none of it. `v86-contract.test.ts` holds the list.
 
+import { isShared } from '../base/shared-buffer.ts';
 import { BlockError } from '../block/block-error.ts';
 
 /** What v86 calls on a port: `this` is the device, the value unsigned except for 32-bit reads. */
@@ -151,8 +152,7 @@ export class V86Machine {
   }
   /** True when other threads can see guest RAM. */
   get shared(): boolean {
-    const { buffer } = this.memory as { buffer: ArrayBufferLike };
-    return typeof SharedArrayBuffer !== 'undefined' && buffer instanceof SharedArrayBuffer;
+    return isShared(this.memory.buffer);
   }
 
   /** Guest RAM. Use at once: memory that is not shared moves when it grows. */

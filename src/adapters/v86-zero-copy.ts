@@ -11,6 +11,7 @@ import type { V86Machine } from './v86-machine.ts';
 
 export class ZeroCopyPath implements DataPath {
   readonly transport = 'zero-copy' as const;
+  readonly polls = true;
   readonly channel: DeviceChannel;
   readonly #machine: V86Machine;
   readonly #device: DeviceHandle;

@@ -1,5 +1,6 @@
 // diskplane/v86: gives an unmodified v86 a virtio-blk disk that an IOThread serves. In place where
-// the emulator's memory is shared (`sharedMemoryV86`), through a bounce memory otherwise.
+// the emulator's memory is shared (`sharedMemoryV86`), through a bounce memory otherwise, in messages
+// where the page has no shared memory at all.
 
 import { BlockError } from '../block/block-error.ts';
 import type { Disk } from '../disk.ts';
@@ -7,7 +8,7 @@ import { connectDriver } from '../iothread/connect-driver.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import { BouncePath } from './bounce-path.ts';
-import type { DataPath } from './data-path.ts';
+import type { DataPath, Transport } from './data-path.ts';
 import { V86Device } from './v86-device.ts';
 import { machineOf } from './v86-machine.ts';
 import type { V86Emulator, V86Machine } from './v86-machine.ts';
@@ -23,6 +24,7 @@ export type {
   SharedMemoryV86,
   WasmSource,
 } from './v86-shared-memory.ts';
+export type { Transport } from './data-path.ts';
 export type { SavedDisk } from './saved-disk.ts';
 export type { V86Device, V86DeviceState, V86DeviceStats } from './v86-device.ts';
 export type { V86Emulator } from './v86-machine.ts';
@@ -37,8 +39,11 @@ export interface AttachVirtioBlkOptions {
   readonly queueSize?: number;
   /** Default 1: v86 has one CPU. */
   readonly numQueues?: number;
-  /** `auto` is zero copy where the emulator's memory is shared. Default. */
-  readonly transport?: 'auto' | 'zero-copy' | 'bounce';
+  /**
+   * `auto`, the default, is messages where the disk is reached by messages (`disk.transport`), else
+   * zero copy where the emulator's memory is shared, else bounce.
+   */
+  readonly transport?: 'auto' | Transport;
 }
 
 /** Slots of the driver and pages of 64 KiB that hold the data of requests on the bounce path. */
@@ -66,10 +71,11 @@ export async function attachVirtioBlk(
   if (emulator.is_running()) {
     throw new BlockError('EBUSY', 'attach the disk before the emulator runs: autostart: false');
   }
-  const [zeroCopy, reason] = chooseTransport(machine, transport);
-  const path = zeroCopy
-    ? await zeroCopyPath(machine, disk, numQueues)
-    : await bouncePath(machine, disk, numQueues);
+  const [chosen, reason] = chooseTransport(machine, disk, transport);
+  const path =
+    chosen === 'zero-copy'
+      ? await zeroCopyPath(machine, disk, numQueues)
+      : await bouncePath(machine, disk, numQueues, chosen);
   try {
     return new V86Device({ ...options, machine, path, reason, disk, queueSize });
   } catch (error) {
@@ -80,14 +86,26 @@ export async function attachVirtioBlk(
 
 function chooseTransport(
   machine: V86Machine,
-  wanted: 'auto' | 'zero-copy' | 'bounce',
-): readonly [zeroCopy: boolean, reason: string] {
-  if (wanted === 'bounce') return [false, 'asked for'];
-  if (machine.shared) return [true, "the emulator's memory is shared"];
+  disk: Disk,
+  wanted: 'auto' | Transport,
+): readonly [transport: Transport, reason: string] {
+  if (disk.transport === 'messages') {
+    const isolated = typeof SharedArrayBuffer !== 'undefined';
+    const why = isolated ? 'the disk was opened so' : 'the page is not cross-origin isolated';
+    if (wanted === 'auto' || wanted === 'messages') return ['messages', why];
+    const message = `${wanted} needs a disk on shared memory; this one takes messages: ${why}`;
+    throw new BlockError('ENOTSUP', message);
+  }
+  if (wanted === 'messages') {
+    const message = "the disk is on shared memory: open it with { transport: 'messages' }";
+    throw new BlockError('ENOTSUP', message);
+  }
+  if (wanted === 'bounce') return ['bounce', 'asked for'];
+  if (machine.shared) return ['zero-copy', "the emulator's memory is shared"];
   const why = whyUnshared(machine.memory) ?? 'it was not started with sharedMemoryV86';
   const reason = `the emulator's memory is not shared: ${why}`;
   if (wanted === 'zero-copy') throw new BlockError('ENOTSUP', reason);
-  return [false, reason];
+  return ['bounce', reason];
 }
 
 async function zeroCopyPath(machine: V86Machine, disk: Disk, numQueues: number): Promise<DataPath> {
@@ -99,7 +117,12 @@ async function zeroCopyPath(machine: V86Machine, disk: Disk, numQueues: number):
 
 let bounceDevices = 0;
 
-async function bouncePath(machine: V86Machine, disk: Disk, numQueues: number): Promise<DataPath> {
+async function bouncePath(
+  machine: V86Machine,
+  disk: Disk,
+  numQueues: number,
+  transport: 'bounce' | 'messages',
+): Promise<DataPath> {
   const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
   const module = instantiateQueueModule(machine.memory);
   bounceDevices += 1;
@@ -120,6 +143,7 @@ async function bouncePath(machine: V86Machine, disk: Disk, numQueues: number): P
     },
     driver,
     device,
+    transport,
     numQueues,
     newQueue: (q, config) => {
       const at = scratch + q * QUEUE_SCRATCH_BYTES;

@@ -1,5 +1,6 @@
 // A doorbell in shared memory (QEMU's EventNotifier): one word that says "rung", and the sleeping
-// loop behind it. Ringing costs a store, and a futex wake only where the loop is asleep.
+// loop behind it. Ringing costs a store, and a futex wake only where the loop is asleep. Over memory
+// that is not shared it is a flag for the same thread, and `AioContext.notify` wakes the loop.
 
 /** The words of a loop's doorbell, in the Int32Array that the loop sleeps on. */
 export const DOORBELL_SEQ = 0;
@@ -22,7 +23,7 @@ export class EventNotifier {
   readonly #index: number;
   readonly #doorbell: Int32Array;
 
-  /** `words[index]` is the flag; `doorbell` belongs to the loop that watches it. Both shared. */
+  /** `words[index]` is the flag; `doorbell` belongs to the loop that watches it. */
   constructor(words: Int32Array, index: number, doorbell: Int32Array) {
     this.#words = words;
     this.#index = index;

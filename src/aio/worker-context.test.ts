@@ -287,3 +287,58 @@ describe('WorkerContext', () => {
     await running;
   });
 });
+
+describe('WorkerContext without shared memory', () => {
+  it('sleeps until it is told of work, sets no timer, and never blocks', async () => {
+    let timers = 0;
+    const clock = {
+      now: (): number => host.now(),
+      random: (): number => 0,
+      turn: (): Promise<void> => host.turn(),
+      setTimer: (callback: () => void, ms: number): (() => void) => {
+        timers += 1;
+        return host.setTimer(callback, ms);
+      },
+    };
+    const doorbell = new Int32Array(DOORBELL_WORDS);
+    const context = new WorkerContext('test', clock, doorbell);
+    const notifier = new EventNotifier(new Int32Array(1), 0, doorbell);
+    let reads = 0;
+    context.setEventNotifier(notifier, { onRead: () => void (reads += 1) });
+    const running = context.run();
+    const { counters } = context;
+    for (let round = 1; round <= 3; round++) {
+      // Many turns of the host with nothing to do are one sleep.
+      for (let turn = 0; turn < 20; turn++) await host.turn();
+      expect({ ...counters, reads, timers }).toMatchObject({
+        asyncSleeps: round,
+        blockingSleeps: 0,
+        pollMisses: 0,
+        reads: round - 1,
+        timers: 0,
+      });
+      notifier.set();
+      context.notify();
+    }
+    const seen: string[] = [];
+    context.scheduleOneshot(() => seen.push('half'));
+    context.newTimer(() => seen.push('timer')).mod(context.now() + 1e6);
+    await context.track(host.turn().then(() => seen.push('work')));
+    while (seen.length < 3) await host.turn();
+    expect(seen).toContain('timer');
+    expect(timers).toBeGreaterThan(0);
+    context.stop();
+    await running;
+    expect(counters.blockingSleeps).toBe(0);
+  });
+
+  it('lets the host have its turn while it is busy', async () => {
+    const context = new WorkerContext('test', host, new Int32Array(DOORBELL_WORDS));
+    const again = context.newBottomHalf(() => again.schedule());
+    again.schedule();
+    // A loop that kept the thread would never let this run.
+    setImmediate(() => context.stop());
+    await context.run();
+    expect(context.counters.asyncSleeps).toBe(0);
+  });
+});

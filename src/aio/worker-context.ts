@@ -1,9 +1,11 @@
 // The event loop of an IOThread. It polls, runs what is ready, then sleeps: in `Atomics.wait` when
 // nothing of the host's is outstanding, else in `Atomics.waitAsync`, so that fetches, IndexedDB and
 // messages can settle. The wake-up is QEMU's notify protocol on seq-cst Atomics: publish "sleeping",
-// look again, sleep on the sequence number read before.
+// look again, sleep on the sequence number read before. Without shared memory all that can bring work
+// runs on this thread - messages, host work, timers - and the loop just waits to be told by it.
 
 import { assert } from '../base/assert.ts';
+import { isShared } from '../base/shared-buffer.ts';
 import type { Clock } from '../host/host.ts';
 import {
   DOORBELL_POSTED,
@@ -39,6 +41,7 @@ export class WorkerContext extends LoopContext {
   readonly pollPolicy: PollPolicy = new PollPolicy();
   readonly #clock: Clock;
   readonly #doorbell: Int32Array;
+  readonly #shared: boolean;
   /** Host work settled: those who await it get a turn before the loop may block. */
   #justSettled = false;
   #running = false;
@@ -48,8 +51,9 @@ export class WorkerContext extends LoopContext {
   #pendingWait: Promise<unknown> | undefined;
 
   /**
-   * `doorbell`: DOORBELL_WORDS shared words that producers ring (see event-notifier.ts). `onBug` hears
-   * what a callback of the loop throws; unless given, that goes uncaught, and the loop goes on.
+   * `doorbell`: DOORBELL_WORDS words that producers ring (see event-notifier.ts). Where they are not
+   * shared, who sets a notifier calls `notify` besides. `onBug` hears what a callback of the loop
+   * throws; unless given, that goes uncaught, and the loop goes on.
    */
   constructor(
     name: string,
@@ -72,6 +76,7 @@ export class WorkerContext extends LoopContext {
     this.counters = counters;
     this.#clock = clock;
     this.#doorbell = doorbell;
+    this.#shared = isShared(doorbell.buffer);
   }
 
   now(): number {
@@ -179,6 +184,7 @@ export class WorkerContext extends LoopContext {
   /** True when nothing but a doorbell, a timer or a kick can bring new work. */
   #mayBlock(): boolean {
     return (
+      this.#shared &&
       this.hostWork === 0 &&
       Atomics.load(this.#doorbell, DOORBELL_POSTED) ===
         Atomics.load(this.#doorbell, DOORBELL_RECEIVED)
@@ -191,6 +197,7 @@ export class WorkerContext extends LoopContext {
     if (this.#lastLook() || !this.#running) return;
     if (this.#mayBlock()) return this.#block(seq);
     this.counters.asyncSleeps += 1;
+    if (!this.#shared) return this.#sleepAsync(seq, this.#sleepMs());
     if (typeof Atomics.waitAsync === 'function') {
       return this.#sleepAsync(seq, Math.min(this.#sleepMs(), KEEP_ALIVE_MS));
     }
@@ -209,6 +216,7 @@ export class WorkerContext extends LoopContext {
     return Math.max(this.deadline(now) - now, 0) / 1e6;
   }
 
+  /** `ms`: Infinity sets no timer. */
   #sleepAsync(seq: number, ms: number): Promise<void> {
     return new Promise((resolve) => {
       let cancelTimer = (): void => {};
@@ -219,8 +227,8 @@ export class WorkerContext extends LoopContext {
         resolve();
       };
       this.#wakeUp = wake;
-      cancelTimer = this.#clock.setTimer(wake, ms);
-      if (this.#pendingWait !== undefined) return;
+      if (ms !== Infinity) cancelTimer = this.#clock.setTimer(wake, ms);
+      if (!this.#shared || this.#pendingWait !== undefined) return;
       const wait = Atomics.waitAsync(this.#doorbell, DOORBELL_SEQ, seq);
       if (!wait.async) return wake();
       this.#pendingWait = wait.value;

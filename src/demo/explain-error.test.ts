@@ -5,7 +5,7 @@ import { BlockError } from '../block/block-error.ts';
 import type { ErrorCode } from '../base/ret.ts';
 import { describe as words, explainError } from './explain-error.ts';
 
-const here = { ownImage: false, isolated: true, preparing: false };
+const here = { ownImage: false, preparing: false };
 const problem = (code: ErrorCode, where = here): ReturnType<typeof explainError> =>
   explainError(new BlockError(code, 'why'), where);
 
@@ -31,12 +31,6 @@ describe('explainError', () => {
   it('offers no reset for an image of the user', () => {
     expect(problem('EINVAL').ways).toContain('reset');
     expect(problem('EINVAL', { ...here, ownImage: true }).ways).not.toContain('reset');
-  });
-
-  it('puts missing isolation before everything else', () => {
-    const lost = problem('ENOTSUP', { ...here, isolated: false });
-    expect(lost.title).toContain('isolated');
-    expect(lost.words).toContain('Cross-Origin-Embedder-Policy');
   });
 
   it('takes what is no BlockError', () => {

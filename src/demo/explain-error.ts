@@ -20,7 +20,6 @@ export interface Problem {
 export interface Circumstances {
   /** An image of the user's own was to be booted. */
   readonly ownImage: boolean;
-  readonly isolated: boolean;
   /** `prepare` was under way, not opening or running. */
   readonly preparing: boolean;
 }
@@ -32,15 +31,6 @@ interface Draft {
   readonly command?: string;
   readonly ways: readonly (WayOut | 'back')[];
 }
-
-const NOT_ISOLATED: Draft = {
-  title: 'This page is not cross-origin isolated',
-  words:
-    'Without isolation there is no shared memory, and the IOThread needs some. Whoever serves the ' +
-    'page has to send two headers with it: Cross-Origin-Opener-Policy: same-origin and ' +
-    'Cross-Origin-Embedder-Policy: require-corp. The page must come by https or from localhost.',
-  ways: ['retry'],
-};
 
 const NO_GUEST: Draft = {
   title: 'There is no guest to boot yet',
@@ -141,7 +131,6 @@ export function explainError(error: unknown, where: Circumstances): Problem {
 }
 
 function draftFor(error: unknown, where: Circumstances): Draft {
-  if (!where.isolated) return NOT_ISOLATED;
   if (!(error instanceof BlockError)) return UNKNOWN;
   if (error.code === 'ENOENT' && where.preparing && !where.ownImage) return NO_GUEST;
   const draft = BY_CODE[error.code] ?? UNKNOWN;

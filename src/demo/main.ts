@@ -28,7 +28,8 @@ import { Workbench } from './workbench.ts';
 const parameters = parsePageParameters(location.search);
 const base = new URL('.', location.href).href;
 const ownImage = parameters.image !== undefined;
-const transport = chooseTransport(parameters.transport, ownImage);
+const sharable = typeof SharedArrayBuffer !== 'undefined';
+const transport = chooseTransport(parameters.transport, ownImage, sharable);
 
 const state = new PageState();
 const log = new EventLog(element('log', HTMLElement));

@@ -4,12 +4,12 @@
 export type GuestChoice = 'auto' | 'linux' | 'embedded';
 
 /** How requests reach the IOThread; `'auto'` takes the best that the page may use. */
-export type TransportChoice = 'auto' | 'zero-copy' | 'bounce';
+export type TransportChoice = 'auto' | 'zero-copy' | 'bounce' | 'messages';
 
 export interface PageParameters {
   /** `?guest=linux|embedded` */
   readonly guest: GuestChoice;
-  /** `?transport=zero-copy|bounce` */
+  /** `?transport=zero-copy|bounce|messages` */
   readonly transport: TransportChoice;
   /** `?delay=20`: the image server answers that much later, milliseconds. */
   readonly delayMs: number;
@@ -34,8 +34,13 @@ export function parsePageParameters(search: string): PageParameters {
   const complaints: string[] = [];
   const transport = query.get('transport') ?? 'auto';
   const knownTransport =
-    transport === 'auto' || transport === 'zero-copy' || transport === 'bounce';
-  if (!knownTransport) complaints.push(`?transport=${transport}: zero-copy or bounce is meant`);
+    transport === 'auto' ||
+    transport === 'zero-copy' ||
+    transport === 'bounce' ||
+    transport === 'messages';
+  if (!knownTransport) {
+    complaints.push(`?transport=${transport}: zero-copy, bounce or messages is meant`);
+  }
 
   const guest = query.get('guest') ?? 'auto';
   const knownGuest = guest === 'auto' || guest === 'linux' || guest === 'embedded';

@@ -15,6 +15,7 @@ import type { PageState } from './page-state.ts';
 import { chooseSaveTarget } from './files/save-file.ts';
 import { Session } from './machine/session.ts';
 import { transportName } from './machine/transport-choice.ts';
+import type { Transport } from './machine/transport-choice.ts';
 
 export type LogLevel = 'info' | 'good' | 'warning' | 'error';
 
@@ -22,7 +23,7 @@ export interface WorkbenchOptions {
   readonly state: PageState;
   readonly source: BootSource;
   readonly ownImage: boolean;
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport['kind'];
   readonly firmware: string;
   readonly screen: HTMLElement;
   readonly log: (level: LogLevel, words: string) => void;
@@ -292,7 +293,7 @@ export class Workbench {
   }
 
   #where(preparing: boolean): Parameters<typeof explainError>[1] {
-    return { ownImage: this.#options.ownImage, isolated: crossOriginIsolated, preparing };
+    return { ownImage: this.#options.ownImage, preparing };
   }
 
   #fail(error: unknown, preparing: boolean): void {

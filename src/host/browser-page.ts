@@ -40,7 +40,8 @@ export class BrowserPage extends BrowserHost implements PageHost {
   }
 
   spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {
-    const life = `${name}-${crypto.randomUUID()}`;
+    // Not `randomUUID`, which only secure contexts have.
+    const life = `${name}-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;
     const { workerUrl, createWorker = this.#createWorker } = source;
     const worker = workerUrl === undefined ? createWorker(life) : workerAt(workerUrl, life);
     const ended = new AbortController();

@@ -1,6 +1,7 @@
-// Makes a memory of our own, adds a device over it, and drives it: what the façade and the bounce
-// transport submit through.
+// Adds a device of our own and drives it: what the façade and the bounce transport submit through.
+// Its ring lies in shared memory, or, where there is none, at the other end of a message port.
 
+import type { PortDeviceOptions } from './control.ts';
 import type { IOThread } from './iothread.ts';
 import type { DeviceHandle } from './device-handle.ts';
 import type { RequestDriver } from '../virtio/request-driver.ts';
@@ -9,23 +10,12 @@ import { QUEUE_SCRATCH_BYTES } from '../virtio/wasm-queue.ts';
 
 const WASM_PAGE = 65536;
 
-export interface ConnectOptions {
-  /** Device id, unique in the thread. */
-  readonly id: string;
-  /** Node name of the disk. */
-  readonly drive: string;
-  /** Requests in flight at most; a power of two. */
-  readonly queueSize: number;
-  /** Pages of 64 KiB for the data of requests in flight; at least 16. */
-  readonly poolPages: number;
-  readonly serial?: string;
-}
-
 /** The caller removes `device` when it is done. */
 export async function connectDriver(
   thread: IOThread,
-  options: ConnectOptions,
+  options: PortDeviceOptions,
 ): Promise<{ driver: RequestDriver; device: DeviceHandle }> {
+  if (thread.transport === 'messages') return thread.portDeviceAdd(options);
   const layout = VirtioBlkDriver.layout(options.queueSize, options.poolPages);
   const pages = Math.ceil((layout.ramBytes + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });

@@ -3,19 +3,12 @@
 
 import { transfer } from 'comlink';
 import type { WorkerContext } from '../aio/worker-context.ts';
-import { errorCode } from '../base/ret.ts';
 import type { Ret } from '../base/ret.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import { BlockError } from '../block/block-error.ts';
-import type { BlockBackend } from '../block/block-backend.ts';
 import { Graph } from '../block/graph.ts';
 import type { MovedGraph } from '../block/move.ts';
 import { openGraph } from '../block/open.ts';
-import { DeviceChannel } from '../virtio/device-channel.ts';
-import { VirtioBlk } from '../virtio/virtio-blk.ts';
-import type { RingPositions } from '../virtio/virtio-blk.ts';
-import { instantiateQueueModule } from '../virtio/wasm-module.ts';
-import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import type {
   BackingPolicy,
   BlockNodeInfo,
@@ -28,24 +21,24 @@ import type {
   IOThreadStats,
   MapEntry,
   MovingNode,
+  PortDeviceOptions,
   WorkerMessage,
 } from './control.ts';
+import type { DeviceState } from './device-messages.ts';
+import { DeviceTable } from './device-table.ts';
+import type { MovedDevice } from './device-table.ts';
 import { ExportTable } from './export-table.ts';
 import { JobTable } from './job-table.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
 
-/** Queues of one device at most. */
-const MAX_QUEUES = 64;
-
 export class ControlServer implements Omit<IOThreadControl, 'init'> {
   readonly #context: WorkerContext;
-  readonly #doorbell: Int32Array;
   readonly #post: (message: WorkerMessage) => void;
   readonly #graph: Graph;
   readonly #jobs: JobTable;
   readonly #exports: ExportTable;
-  readonly #devices = new Map<string, VirtioBlk>();
+  readonly #devices: DeviceTable;
   /** A graph that could not be attached, for the page to bring back to where it was. */
   #comingBack: MovedGraph | undefined;
 
@@ -56,11 +49,11 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     autoPrefix: string,
   ) {
     this.#context = context;
-    this.#doorbell = doorbell;
     this.#post = post;
     this.#graph = new Graph(context, autoPrefix);
     this.#jobs = new JobTable(context, post);
     this.#exports = new ExportTable(this.#graph, this.#jobs);
+    this.#devices = new DeviceTable(context, doorbell, this.#graph, post);
   }
 
   async jobCancel(job: number): Promise<void> {
@@ -139,54 +132,15 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   async deviceAdd(options: DeviceOptions): Promise<DeviceSetup> {
-    const { id, numQueues } = options;
-    if (this.#devices.has(id)) throw new BlockError('EEXIST', `there is a device '${id}' already`);
-    checkMemory(options);
-    const channel = new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
-    const backend = this.#graph.newBackend({
-      name: id,
-      nodeName: options.drive,
-      ...(options.readOnly === true ? { readOnly: true } : {}),
-    });
-    this.#plug(backend, { options, channel, resumeAt: undefined });
-    return { channel };
+    return this.#devices.add(options);
   }
 
-  /** Makes a device on `backend`, a new one or one that another thread served so far. */
-  #plug(backend: BlockBackend, moved: MovedDevice): void {
-    const { options, channel, resumeAt } = moved;
-    const { id } = options;
-    const module = instantiateQueueModule(options.memory);
-    const device = new VirtioBlk({
-      id,
-      context: this.#context,
-      backend,
-      channel: new DeviceChannel(channel, options.numQueues),
-      doorbell: this.#doorbell,
-      ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
-      newQueue: (index, config) =>
-        new WasmQueue({
-          module,
-          ramBase: options.ramBase,
-          ramSize: options.ramBytes,
-          scratch: options.scratch + index * QUEUE_SCRATCH_BYTES,
-          config,
-        }),
-      serial: options.serial ?? id,
-      onError: (operation, ret, offset) => this.#ioError(id, operation, ret, offset),
-      onBroken: (reason) => this.#event({ event: 'DEVICE_NEEDS_RESET', device: id, reason }),
-      sendCall: () => this.#post({ diskplane: 'call', device: id }),
-      resumeAt,
-    });
-    backend.user = {
-      pause: () => device.pause(),
-      resume: () => device.resume(),
-      takeAway: (): MovedDevice => {
-        this.#devices.delete(id);
-        return { options, channel, resumeAt: device.leave() };
-      },
-    };
-    this.#devices.set(id, device);
+  async portDeviceAdd(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState> {
+    return this.#devices.addPort(options, port);
+  }
+
+  async deviceDel(id: string): Promise<void> {
+    await this.#devices.del(id);
   }
 
   async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
@@ -208,7 +162,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   async blockdevAttach(moved: MovedGraph): Promise<void> {
     const { attachGraph } = await import('../block/move.ts');
     const failure = await attachGraph(this.#graph, moved, {
-      adopt: (backend, user) => this.#plug(backend, user as MovedDevice),
+      adopt: (backend, user) => this.#devices.adopt(backend, user as MovedDevice),
       onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
     });
     if (failure === undefined) return;
@@ -221,15 +175,6 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
     this.#comingBack = undefined;
     return handOver(moved);
-  }
-
-  async deviceDel(id: string): Promise<void> {
-    const device = this.#devices.get(id);
-    if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
-    await device.drain();
-    device.remove();
-    await this.#graph.closeBackend(device.backend);
-    this.#devices.delete(id);
   }
 
   async queryBlock(): Promise<readonly BlockNodeInfo[]> {
@@ -255,7 +200,6 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
 
   async queryIothread(): Promise<IOThreadStats> {
-    const devices = [...this.#devices.values()].map((device) => device.stats());
     const { settings, ns } = this.#context.pollPolicy;
     return {
       pollMaxNs: settings.maxNs,
@@ -263,7 +207,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
       pollShrink: settings.shrink,
       pollNs: ns,
       loop: { ...this.#context.counters },
-      devices,
+      devices: this.#devices.stats(),
     };
   }
 
@@ -274,7 +218,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
 
   async quit(): Promise<void> {
     await this.#jobs.cancelAll();
-    for (const id of [...this.#devices.keys()]) await this.deviceDel(id);
+    for (const id of this.#devices.ids) await this.#devices.del(id);
     await this.#graph.closeAll();
     this.#context.stop();
   }
@@ -282,52 +226,11 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   #event(event: IOThreadEvent): void {
     this.#post({ diskplane: 'event', event });
   }
-
-  #ioError(
-    device: string,
-    operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes',
-    ret: Ret,
-    offset: number,
-  ): void {
-    const code = errorCode(ret);
-    const message = `${operation} at ${offset} failed: ${code}`;
-    this.#event({ event: 'BLOCK_IO_ERROR', device, operation, code, message });
-  }
-}
-
-/** A device on its way to another thread: the rings stay where they are. */
-interface MovedDevice {
-  readonly options: DeviceOptions;
-  readonly channel: SharedArrayBuffer;
-  readonly resumeAt: RingPositions | undefined;
 }
 
 /** Sends buffers that a disk in memory consists of along instead of copying them. */
 function handOver(moved: MovedGraph): MovedGraph {
   return transfer(moved, [...moved.transfer]);
-}
-
-/** The guest's RAM and our scratch must lie in the memory, and not in each other. */
-function checkMemory(options: DeviceOptions): void {
-  const { memory, ramBase, ramBytes, scratch, numQueues } = options;
-  const buffer: unknown = memory instanceof WebAssembly.Memory ? memory.buffer : undefined;
-  if (!(buffer instanceof SharedArrayBuffer)) {
-    throw new BlockError('EINVAL', 'deviceAdd: `memory` must be a shared WebAssembly.Memory');
-  }
-  if (!Number.isInteger(numQueues) || numQueues < 1 || numQueues > MAX_QUEUES) {
-    throw new BlockError('EINVAL', `deviceAdd: ${numQueues} queues, not 1 to ${MAX_QUEUES}`);
-  }
-  const total = buffer.byteLength;
-  const scratchEnd = scratch + numQueues * QUEUE_SCRATCH_BYTES;
-  const inside = ramBase >= 0 && ramBase + ramBytes <= total && scratch >= 0 && scratchEnd <= total;
-  const apart = scratch >= ramBase + ramBytes || scratchEnd <= ramBase;
-  if (!inside || !apart) {
-    throw new BlockError(
-      'EINVAL',
-      `deviceAdd: RAM at ${ramBase} of ${ramBytes} bytes and scratch at ${scratch} ` +
-        `do not fit into ${total} bytes of memory`,
-    );
-  }
 }
 
 function expectOk(ret: Ret, what: string, node: string): void {

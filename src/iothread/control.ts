@@ -9,6 +9,7 @@ import type { MovedGraph, MovedNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
 import type { DriverUrls } from '../host/driver-urls.ts';
+import type { DeviceState } from './device-messages.ts';
 import type { PollOptions } from './poll-options.ts';
 
 /** `blockdev-add` options as QEMU writes them: nested objects, dotted keys or short names. */
@@ -37,7 +38,7 @@ export interface DeviceStats {
   readonly viewsMade: number;
 }
 
-/** How a virtio-blk device is added. */
+/** How a virtio-blk device is added that reads its driver's memory. */
 export interface DeviceOptions {
   readonly id: string;
   /** Node name of the disk. */
@@ -53,6 +54,19 @@ export interface DeviceOptions {
   /** Answer to GET_ID, at most 20 ASCII characters. */
   readonly serial?: string;
   readonly readOnly?: boolean;
+}
+
+/** How a virtio-blk device is added whose driver sends messages. */
+export interface PortDeviceOptions {
+  readonly id: string;
+  /** Node name of the disk. */
+  readonly drive: string;
+  /** Requests in flight at most; a power of two. */
+  readonly queueSize: number;
+  /** Pages of 64 KiB for the data of requests in flight; at least 16. */
+  readonly poolPages: number;
+  /** Answer to GET_ID, at most 20 ASCII characters. */
+  readonly serial?: string;
 }
 
 /** What a device's transport gets back. */
@@ -95,8 +109,8 @@ export interface IOThreadSetup {
   readonly id: string;
   /** For `Host.holdLife`. */
   readonly life: string;
-  /** DOORBELL_WORDS shared words. */
-  readonly doorbell: SharedArrayBuffer;
+  /** DOORBELL_WORDS shared words; left out where there is no shared memory. */
+  readonly doorbell?: SharedArrayBuffer;
   readonly poll: PollSettings;
   /** What names of nodes begin with that were given none; no other thread's. */
   readonly autoPrefix: string;
@@ -146,6 +160,8 @@ export interface IOThreadControl {
   blockdevAttach(moved: MovedGraph): Promise<void>;
   blockdevTakeBack(): Promise<MovedGraph>;
   deviceAdd(options: DeviceOptions): Promise<DeviceSetup>;
+  /** Adds a device for the MessageDriver at the other end of `port`; answers its state. */
+  portDeviceAdd(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState>;
   /** Waits for what is in flight, then removes the device; its disk stays open. */
   deviceDel(id: string): Promise<void>;
   queryBlock(): Promise<readonly BlockNodeInfo[]>;

@@ -1,5 +1,6 @@
 // The page's end of a device: its channel, its kicks, and how completions are heard of when nobody
-// polls: `Atomics.waitAsync` where there is one, else a message from the worker.
+// polls: `Atomics.waitAsync` where there is one, else a message from the worker. A device without
+// shared memory has no kicks: its requests are messages (message-driver.ts), and so are its calls.
 
 import { EventNotifier } from '../aio/event-notifier.ts';
 import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
@@ -8,8 +9,11 @@ import type { DeviceChannel } from '../virtio/device-channel.ts';
 export class DeviceHandle {
   readonly id: string;
   readonly channel: DeviceChannel;
-  /** What the IOThread sleeps on; a guest on a thread of its own rings it there. Shared. */
-  doorbell: Int32Array;
+  /**
+   * What the IOThread sleeps on; a guest on a thread of its own rings it there. Undefined where the
+   * channel is not shared.
+   */
+  doorbell: Int32Array | undefined;
   #notifiers: EventNotifier[] = [];
   #remove: () => Promise<void>;
   readonly #how: number;
@@ -21,19 +25,20 @@ export class DeviceHandle {
   constructor(
     id: string,
     channel: DeviceChannel,
-    doorbell: Int32Array,
+    doorbell: Int32Array | undefined,
     remove: () => Promise<void>,
   ) {
     this.id = id;
     this.channel = channel;
     this.doorbell = doorbell;
     this.#remove = remove;
-    this.#how = typeof Atomics.waitAsync === 'function' ? WAIT_ATOMICS : WAIT_MESSAGE;
+    const canWait = doorbell !== undefined && typeof Atomics.waitAsync === 'function';
+    this.#how = canWait ? WAIT_ATOMICS : WAIT_MESSAGE;
     this.#watch();
   }
 
   /** Another IOThread serves the device from now on. Kicks that went to the old one count. */
-  moved(doorbell: Int32Array, remove: () => Promise<void>): void {
+  moved(doorbell: Int32Array | undefined, remove: () => Promise<void>): void {
     this.doorbell = doorbell;
     this.#remove = remove;
     this.#watch();
@@ -43,6 +48,7 @@ export class DeviceHandle {
   #watch(): void {
     const { channel, doorbell } = this;
     this.#notifiers = [];
+    if (doorbell === undefined) return;
     for (let q = 0; q < channel.numQueues; q++) {
       this.#notifiers.push(new EventNotifier(channel.words, channel.kickIndex(q), doorbell));
     }

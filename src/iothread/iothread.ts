@@ -3,14 +3,13 @@
 
 import { releaseProxy, transfer, wrap } from 'comlink';
 import type { Endpoint as ComlinkEndpoint, Remote } from 'comlink';
-import { DOORBELL_POSTED, DOORBELL_WORDS, ringDoorbell } from '../aio/event-notifier.ts';
+import { DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { JobOptions } from '../block/jobs/job.ts';
-import type { MovedGraph } from '../block/move.ts';
-import type { Endpoint, PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
+import type { PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import type {
   BackingPolicy,
@@ -22,20 +21,33 @@ import type {
   IOThreadEvent,
   IOThreadStats,
   MapEntry,
+  PortDeviceOptions,
   WorkerMessage,
 } from './control.ts';
-import { DeviceHandle } from './device-handle.ts';
+import { countingEndpoint } from './counting-endpoint.ts';
+import type { DeviceHandle } from './device-handle.ts';
+import { DeviceHandles } from './device-handles.ts';
 import { ExportReader } from './export-reader.ts';
 import { JobCalls } from './job-calls.ts';
 import type { JobCallOptions } from './job-calls.ts';
+import { MessageDriver } from './message-driver.ts';
+import { moveGraph } from './move-graph.ts';
+import type { MoveSide } from './move-graph.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
+import { chooseTransport } from './thread-transport.ts';
+import type { ThreadTransport } from './thread-transport.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
 
 /** How an IOThread is started. */
 export interface IOThreadOptions extends WorkerSource, PollOptions {
   /** Shows up in errors and developer tools. Default 'iothread'. */
   readonly id?: string;
+  /**
+   * How requests reach it. `auto`, the default, is messages where there is no SharedArrayBuffer: the
+   * page is not cross-origin isolated.
+   */
+  readonly transport?: 'auto' | ThreadTransport;
   /** How long the worker may take to start, milliseconds. Default 20,000. */
   readonly startTimeoutMs?: number;
   readonly signal?: AbortSignal;
@@ -59,13 +71,15 @@ function spawn(host: PageHost, id: string, source: WorkerSource): WorkerHandle {
 
 export class IOThread {
   readonly id: string;
+  readonly transport: ThreadTransport;
   readonly #host: PageHost;
   readonly #worker: WorkerHandle;
-  readonly #doorbell: Int32Array;
+  /** Shared; undefined where requests are messages. */
+  readonly #doorbell: Int32Array | undefined;
   // Pinned for as long as the thread lives: Comlink drops calls of a collected proxy.
   readonly #control: Remote<IOThreadControl>;
   readonly #pending = new Set<(error: Error) => void>();
-  readonly #devices = new Map<string, DeviceHandle>();
+  readonly #devices: DeviceHandles;
   readonly #jobs: JobCalls;
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
   readonly #stopWatchingPage: () => void;
@@ -75,34 +89,33 @@ export class IOThread {
 
   /** Starts a worker. Throws BlockError when it does not come up in time. */
   static async start(host: PageHost, options: IOThreadOptions = {}): Promise<IOThread> {
-    if (typeof SharedArrayBuffer === 'undefined') {
-      throw new BlockError(
-        'ENOTSUP',
-        'SharedArrayBuffer is missing: serve the page with Cross-Origin-Opener-Policy: ' +
-          'same-origin and Cross-Origin-Embedder-Policy: require-corp',
-      );
-    }
     const poll = parsePollOptions(options, DEFAULT_POLL);
     const thread = new IOThread(host, options.id ?? 'iothread', options);
     await thread.#init(options, poll);
     return thread;
   }
 
-  private constructor(host: PageHost, id: string, source: WorkerSource) {
+  private constructor(host: PageHost, id: string, options: IOThreadOptions) {
     installTransferHandlers();
     this.id = id;
     this.#autoPrefix = started === 0 ? '#block' : `#block${started}-`;
     started += 1;
+    this.transport = chooseTransport(options.transport ?? 'auto');
     this.#host = host;
-    this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
-    this.#worker = spawn(host, id, source);
+    if (this.transport === 'shared') {
+      this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
+    }
+    this.#devices = new DeviceHandles(this.#doorbell, (device) => this.deviceDel(device));
+    this.#worker = spawn(host, id, options);
     this.#worker.onFailure((error) => this.#fail(error));
     // A page that goes away, or into the back-forward cache, must not keep files locked. What the
     // guest had not flushed is lost, as at a power cut; images stay whole.
     this.#stopWatchingPage = host.onPageHide(() => void this.close().catch(() => {}));
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
-    this.#control = wrap<IOThreadControl>(this.#countingEndpoint(endpoint) as ComlinkEndpoint);
+    const counted =
+      this.#doorbell === undefined ? endpoint : countingEndpoint(endpoint, this.#doorbell);
+    this.#control = wrap<IOThreadControl>(counted as ComlinkEndpoint);
     this.#jobs = new JobCalls(this.#control, (start) => this.#call(start));
   }
 
@@ -197,71 +210,51 @@ export class IOThread {
    */
   async blockdevMove(nodeName: string, target: IOThread, signal?: AbortSignal): Promise<number> {
     if (target === this) return 0;
-    const nodes = await this.#call(() => this.#control.blockdevPlanMove(nodeName), signal);
-    await target.#call(() => target.#control.blockdevPrepareAttach(nodes), signal);
-    signal?.throwIfAborted();
-    const start = this.#host.now();
-    const moved = await this.#call(() => this.#control.blockdevDetach(nodeName));
-    try {
-      await target.#attach(moved);
-    } catch (error) {
-      await this.#bringBack(moved, target, error);
-      throw error;
+    if (this.transport === 'messages' || target.transport === 'messages') {
+      const message = `'${nodeName}' cannot move: disks that take messages stay in their IOThread`;
+      throw new BlockError('ENOTSUP', message);
     }
-    for (const { name } of moved.backends) {
-      const device = this.#devices.get(name);
-      if (device === undefined) continue;
-      this.#devices.delete(name);
-      target.#devices.set(name, device);
-      device.moved(target.#doorbell, () => target.deviceDel(name));
-      if (target.#failed !== undefined) device.fail(target.#failed);
-    }
+    let start = 0;
+    const onPause = (): void => void (start = this.#host.now());
+    await moveGraph(nodeName, this.#side(), target.#side(), onPause, signal);
     return this.#host.now() - start;
   }
 
-  #attach(moved: MovedGraph): Promise<void> {
-    return this.#call(() =>
-      this.#control.blockdevAttach(transfer<MovedGraph>(moved, [...moved.transfer])),
-    );
-  }
-
-  /** Attaches here again what `target` could not take in. */
-  async #bringBack(moved: MovedGraph, target: IOThread, why: unknown): Promise<void> {
-    try {
-      const back =
-        target.#failed === undefined
-          ? await target.#call(() => target.#control.blockdevTakeBack())
-          : moved;
-      await this.#attach(back);
-    } catch (cause) {
-      const names = moved.nodes.map((node) => `'${node.nodeName}'`).join(', ');
-      const error = new BlockError(
-        'EIO',
-        `${names} could be opened neither on '${target.id}' (${String(why)}) ` +
-          `nor on '${this.id}' again (${String(cause)})`,
-        { cause },
-      );
-      for (const { name } of moved.backends) this.#devices.get(name)?.fail(error);
-      throw error;
-    }
-    for (const { name } of moved.backends) {
-      this.#devices.get(name)?.moved(this.#doorbell, () => this.deviceDel(name));
-    }
+  #side(): MoveSide {
+    return {
+      id: this.id,
+      failed: this.#failed,
+      devices: this.#devices,
+      call: (start, signal) => this.#call(() => start(this.#control), signal),
+    };
   }
 
   /** Adds a virtio-blk device that this thread serves. The memory is shared, not copied. */
   async deviceAdd(options: DeviceOptions): Promise<DeviceHandle> {
+    if (this.#doorbell === undefined) {
+      const message = `IOThread '${this.id}' is reached by messages and sees no memory of others`;
+      throw new BlockError('ENOTSUP', message);
+    }
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
-    const device = new DeviceHandle(
-      options.id,
-      new DeviceChannel(channel, options.numQueues),
-      this.#doorbell,
-      () => this.deviceDel(options.id),
-    );
-    this.#devices.set(options.id, device);
-    if (this.#failed !== undefined) device.fail(this.#failed);
-    return device;
+    return this.#devices.add(options.id, new DeviceChannel(channel, options.numQueues));
   }
+
+  /** Adds a virtio-blk device whose requests are messages; only where `transport` says so. */
+  async portDeviceAdd(
+    options: PortDeviceOptions,
+  ): Promise<{ driver: MessageDriver; device: DeviceHandle }> {
+    const { port1: port, port2 } = new MessageChannel();
+    const { id, queueSize, poolPages } = options;
+    const state = await this.#call(() =>
+      this.#control.portDeviceAdd(options, transfer(port2, [port2])),
+    );
+    const channel = DeviceChannel.local(1);
+    const device = this.#devices.add(id, channel);
+    const onCall = (): void => device.called();
+    const driver = new MessageDriver({ port, channel, state, queueSize, poolPages, onCall });
+    return { driver, device };
+  }
+
   async deviceDel(id: string): Promise<void> {
     await this.#call(() => this.#control.deviceDel(id));
     this.#devices.delete(id);
@@ -294,14 +287,15 @@ export class IOThread {
       () => this.#fail(new Error(`it did not start within ${limit} ms`)),
       limit,
     );
+    const doorbell = this.#doorbell?.buffer as SharedArrayBuffer | undefined;
     try {
       const setup = {
         id: this.id,
         life: this.#worker.life,
-        doorbell: this.#doorbell.buffer as SharedArrayBuffer,
         poll,
         autoPrefix: this.#autoPrefix,
         driverUrls: this.#worker.driverUrls,
+        ...(doorbell === undefined ? {} : { doorbell }),
       };
       await this.#call(() => this.#control.init(setup), options.signal);
       this.#worker.watchLife();
@@ -328,7 +322,7 @@ export class IOThread {
     cancel();
     this.#stopWatchingPage();
     this.#failed ??= new BlockError('ENODEV', `IOThread '${this.id}' was closed`);
-    for (const device of this.#devices.values()) device.fail(this.#failed);
+    this.#devices.fail(this.#failed);
     this.#control[releaseProxy]();
     this.#worker.terminate();
     if (error !== undefined) throw error as Error;
@@ -360,7 +354,7 @@ export class IOThread {
     const message = `IOThread '${this.id}' is gone: ${cause.message}`;
     this.#failed = new BlockError('ENODEV', message, { cause });
     for (const reject of [...this.#pending]) reject(this.#failed);
-    for (const device of this.#devices.values()) device.fail(this.#failed);
+    this.#devices.fail(this.#failed);
     this.#emit({ event: 'IOTHREAD_FAILED', message });
     this.#stopWatchingPage();
     this.#worker.terminate();
@@ -379,20 +373,7 @@ export class IOThread {
       case 'progress':
         return this.#jobs.progress(message);
       case 'call':
-        this.#devices.get(message.device)?.called();
+        this.#devices.called(message.device);
     }
-  }
-
-  /** Counts messages and rings for each: a worker blocked in `Atomics.wait` hears none. */
-  #countingEndpoint(endpoint: Endpoint): Endpoint {
-    return {
-      addEventListener: (type, listener) => endpoint.addEventListener(type, listener),
-      removeEventListener: (type, listener) => endpoint.removeEventListener(type, listener),
-      postMessage: (message, transfer) => {
-        endpoint.postMessage(message, transfer);
-        Atomics.add(this.#doorbell, DOORBELL_POSTED, 1);
-        ringDoorbell(this.#doorbell);
-      },
-    };
   }
 }

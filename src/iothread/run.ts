@@ -28,7 +28,7 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
 
   const init = async (setup: IOThreadSetup): Promise<void> => {
     setDriverUrls(setup.driverUrls);
-    doorbell = new Int32Array(setup.doorbell, 0, DOORBELL_WORDS);
+    doorbell = new Int32Array(setup.doorbell ?? new ArrayBuffer(4 * DOORBELL_WORDS));
     Atomics.store(doorbell, DOORBELL_RECEIVED, received);
     context = new WorkerContext(setup.id, host, doorbell, (error) => {
       const message = error instanceof Error ? (error.stack ?? error.message) : String(error);

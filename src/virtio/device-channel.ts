@@ -49,7 +49,10 @@ export interface QueueSetup {
   readonly usedIdx: number;
 }
 
-/** Both sides make one over the same SharedArrayBuffer. */
+/**
+ * Both sides make one over the same SharedArrayBuffer. Over an ArrayBuffer, both sides are on one
+ * thread, and the transport asks for messages: it cannot wait.
+ */
 export class DeviceChannel {
   readonly words: Int32Array;
   readonly numQueues: number;
@@ -58,7 +61,12 @@ export class DeviceChannel {
     return 4 * (DEVICE_WORDS + numQueues * QUEUE_WORDS);
   }
 
-  constructor(buffer: SharedArrayBuffer, numQueues: number) {
+  /** One for both sides on this thread. */
+  static local(numQueues: number): DeviceChannel {
+    return new DeviceChannel(new ArrayBuffer(DeviceChannel.bytes(numQueues)), numQueues);
+  }
+
+  constructor(buffer: ArrayBufferLike, numQueues: number) {
     this.words = new Int32Array(buffer, 0, DEVICE_WORDS + numQueues * QUEUE_WORDS);
     this.numQueues = numQueues;
   }

@@ -61,6 +61,8 @@ export const VQ_BAD_INDIRECT = 7;
 export const VQ_BAD_HEADER = 8;
 /** More chains in flight than the queue has entries, or packed slots taken that are in use. */
 export const VQ_TOO_MANY = 9;
+/** No ring's: a request that came as a message (iothread/message-relay.ts) is malformed. */
+export const VQ_BAD_MESSAGE = 10;
 
 /** For people; index by `Virtqueue.error`. */
 export const VQ_ERRORS: readonly string[] = [
@@ -74,6 +76,7 @@ export const VQ_ERRORS: readonly string[] = [
   'an indirect table is nested, chained, not negotiated or of a bad size',
   'a request has no complete header or no status byte',
   'more chains are in flight than the queue has entries',
+  'a request that came as a message is malformed',
 ];
 
 /** Where a queue lies and what was negotiated (virtio 1.2, 2.7, 2.8). Addresses are guest-physical, bytes. */

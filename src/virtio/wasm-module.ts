@@ -2,6 +2,7 @@
 // builds of it: memory that is shared and memory that is not have different types in WebAssembly.
 
 import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/virtqueue.ts';
+import { isShared } from '../base/shared-buffer.ts';
 
 /** Calls on one kind of ring. `q` is a queue's scratch region; numbers come back signed. */
 export interface RingExports {
@@ -56,7 +57,7 @@ export function queueModuleBytes(shared: boolean): Uint8Array<ArrayBuffer> {
  * enough for synchronous compilation on a page's thread; compiled once a thread.
  */
 export function instantiateQueueModule(memory: WebAssembly.Memory): QueueModule {
-  const shared = isShared(memory);
+  const shared = isShared(memory.buffer);
   const key = shared ? 'shared' : 'unshared';
   let module = compiled.get(key);
   if (module === undefined) {
@@ -74,9 +75,4 @@ export function instantiateQueueModule(memory: WebAssembly.Memory): QueueModule 
     disableNotification: exports.packedDisableNotification,
   };
   return { exports, packed, memory };
-}
-
-/** True for shared memory; there is no SharedArrayBuffer to ask where the page is not isolated. */
-function isShared(memory: WebAssembly.Memory): boolean {
-  return typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
 }

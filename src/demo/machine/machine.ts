@@ -9,9 +9,10 @@ import type { KernelFiles } from '../boot/boot-plan.ts';
 import { fetchBytes } from '../boot/fetch-files.ts';
 import { after } from '../page-clock.ts';
 import { SerialConsole } from './serial-console.ts';
+import type { Transport } from './transport-choice.ts';
 
 export interface MachineOptions {
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport['kind'];
   readonly memoryBytes: number;
   readonly kernel: KernelFiles | undefined;
   /** URL of the folder with SeaBIOS, with a slash at its end. */

@@ -5,10 +5,11 @@ import { openDisk } from '../../index.ts';
 import type { Disk, IOThreadEvent } from '../../index.ts';
 import type { BootPlan, BootSource, ReportStep } from '../boot/boot-plan.ts';
 import { Machine } from './machine.ts';
+import type { Transport } from './transport-choice.ts';
 
 export interface SessionOptions {
   readonly source: BootSource;
-  readonly transport: 'zero-copy' | 'bounce';
+  readonly transport: Transport['kind'];
   readonly firmware: string;
   /** The VGA screen, for guests that have no serial console. */
   readonly screen: HTMLElement;
@@ -34,6 +35,7 @@ export class Session {
     const disk = await openDisk(plan.blockdev, {
       onEvent: options.onEvent,
       serial: 'diskplane',
+      transport: transport === 'messages' ? 'messages' : 'shared',
       signal,
     });
     try {

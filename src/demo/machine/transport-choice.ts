@@ -3,15 +3,28 @@
 import type { TransportChoice } from '../page-parameters.ts';
 
 export interface Transport {
-  readonly kind: 'zero-copy' | 'bounce';
+  readonly kind: 'zero-copy' | 'bounce' | 'messages';
   readonly why: string;
 }
 
 /**
- * What to use where `wanted` was asked for. A machine with a screen is kept off shared memory unless
- * that is asked for: v86 cannot draw graphics from there.
+ * What to use where `wanted` was asked for, and `sharable` says whether the page has shared memory. A
+ * machine with a screen is kept off it unless that is asked for: v86 cannot draw graphics from there.
  */
-export function chooseTransport(wanted: TransportChoice, hasScreen: boolean): Transport {
+export function chooseTransport(
+  wanted: TransportChoice,
+  hasScreen: boolean,
+  sharable: boolean,
+): Transport {
+  if (!sharable) {
+    return {
+      kind: 'messages',
+      why: `${SENDS} This page is not cross-origin isolated, so there is no shared memory.`,
+    };
+  }
+  if (wanted === 'messages') {
+    return { kind: 'messages', why: `${SENDS} This page's URL asks for it.` };
+  }
   if (wanted === 'bounce') return { kind: 'bounce', why: `${COPIES} This page's URL asks for it.` };
   if (wanted === 'zero-copy') {
     return { kind: 'zero-copy', why: `${SHARES} This page's URL asks for it.` };
@@ -28,7 +41,10 @@ export function chooseTransport(wanted: TransportChoice, hasScreen: boolean): Tr
 const SHARES =
   "The IOThread reads and writes in the guest's own memory; nothing is copied between.";
 const COPIES = 'Data are copied once, between the guest and a memory shared with the IOThread.';
+const SENDS = 'Requests and data go to the IOThread and back in messages.';
+
+const NAMES = { 'zero-copy': 'zero copy', bounce: 'bounce copies', messages: 'messages' } as const;
 
 export function transportName(kind: Transport['kind']): string {
-  return kind === 'zero-copy' ? 'zero copy' : 'bounce copies';
+  return NAMES[kind];
 }

@@ -16,9 +16,12 @@ export function showTransport(
   badge.dataset['transport'] = kind;
   const fellBack = actual !== undefined && actual.transport !== transport.kind;
   const why = fellBack ? `Bounce copies, since ${actual.reason}.` : transport.why;
+  const reason = element('transport-reason', HTMLElement);
+  // Without shared memory there is no other.
+  if (typeof SharedArrayBuffer === 'undefined') return reason.replaceChildren(why);
   const other = kind === 'zero-copy' ? 'bounce' : 'zero-copy';
   const link = make('a', '', `Boot with ${transportName(other)}`);
   link.href = withParameter(location.search, 'transport', other);
   link.dataset['testid'] = 'other-transport';
-  element('transport-reason', HTMLElement).replaceChildren(`${why} `, link);
+  reason.replaceChildren(`${why} `, link);
 }

@@ -1,0 +1,228 @@
+// The virtio-blk devices that an IOThread serves, by id. Two kinds differ in where their driver is: one
+// shares its memory with us; the other sends messages, and a relay plays its part in memory of ours.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import { errorCode } from '../base/ret.ts';
+import { isShared } from '../base/shared-buffer.ts';
+import type { BlockBackend } from '../block/block-backend.ts';
+import { BlockError } from '../block/block-error.ts';
+import type { Graph } from '../block/graph.ts';
+import { DeviceChannel } from '../virtio/device-channel.ts';
+import { VirtioBlk } from '../virtio/virtio-blk.ts';
+import type { IOErrorReport, RingPositions } from '../virtio/virtio-blk.ts';
+import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
+import { VQ_BAD_MESSAGE } from '../virtio/virtqueue.ts';
+import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
+import type {
+  DeviceOptions,
+  DeviceSetup,
+  DeviceStats,
+  IOThreadEvent,
+  PortDeviceOptions,
+  WorkerMessage,
+} from './control.ts';
+import type { DeviceState } from './device-messages.ts';
+import { MessageRelay } from './message-relay.ts';
+
+const WASM_PAGE = 65536;
+/** Queues of one device at most. */
+const MAX_QUEUES = 64;
+/** Slots of a device that is reached by messages, and pages of 64 KiB for their data. */
+const MAX_PORT_QUEUE = 1024;
+const MAX_PORT_PAGES = 1024;
+const MIN_PORT_PAGES = 16;
+
+/** A device on its way to another thread: the rings stay where they are. */
+export interface MovedDevice {
+  readonly options: DeviceOptions;
+  readonly channel: SharedArrayBuffer;
+  readonly resumeAt: RingPositions | undefined;
+}
+
+export class DeviceTable {
+  readonly #context: AioContext;
+  readonly #doorbell: Int32Array;
+  readonly #graph: Graph;
+  readonly #post: (message: WorkerMessage) => void;
+  readonly #devices = new Map<string, VirtioBlk>();
+  /** Of the devices that are reached by messages. */
+  readonly #relays = new Map<string, MessageRelay>();
+
+  constructor(
+    context: AioContext,
+    doorbell: Int32Array,
+    graph: Graph,
+    post: (message: WorkerMessage) => void,
+  ) {
+    this.#context = context;
+    this.#doorbell = doorbell;
+    this.#graph = graph;
+    this.#post = post;
+  }
+
+  get ids(): readonly string[] {
+    return [...this.#devices.keys()];
+  }
+  stats(): readonly DeviceStats[] {
+    return [...this.#devices.values()].map((device) => device.stats());
+  }
+
+  /** Adds a device for a driver in shared memory. */
+  add(options: DeviceOptions): DeviceSetup {
+    checkMemory(options);
+    const channel = new SharedArrayBuffer(DeviceChannel.bytes(options.numQueues));
+    this.adopt(this.#newBackend(options), { options, channel, resumeAt: undefined });
+    return { channel };
+  }
+
+  /** Adds a device for the MessageDriver at the other end of `port`. */
+  addPort(options: PortDeviceOptions, port: MessagePort): DeviceState {
+    const { id, drive, queueSize, poolPages, serial = id } = options;
+    checkPool(options);
+    const layout = VirtioBlkDriver.layout(queueSize, poolPages);
+    const pages = Math.ceil((layout.ramBytes + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const place = { memory, ramBase: 0, ramBytes: layout.ramBytes, scratch: layout.ramBytes };
+    const channel = DeviceChannel.local(1);
+    const device = this.#newDevice(
+      this.#newBackend(options),
+      { id, drive, ...place, numQueues: 1, serial },
+      channel,
+      () => relay.call(),
+    );
+    const relay = new MessageRelay({
+      context: this.#context,
+      port,
+      channel,
+      doorbell: this.#doorbell,
+      memory: new Uint8Array(memory.buffer, 0, layout.ramBytes),
+      layout,
+      onMalformed: () => device.break(VQ_BAD_MESSAGE),
+    });
+    this.#relays.set(id, relay);
+    return relay.state;
+  }
+
+  /** Makes a device on `backend`, a new one or one that another thread served so far. */
+  adopt(backend: BlockBackend, moved: MovedDevice): void {
+    const { options, channel, resumeAt } = moved;
+    const { id, numQueues } = options;
+    const device = this.#newDevice(
+      backend,
+      options,
+      new DeviceChannel(channel, numQueues),
+      () => this.#post({ diskplane: 'call', device: id }),
+      resumeAt,
+    );
+    backend.user = {
+      pause: () => device.pause(),
+      resume: () => device.resume(),
+      takeAway: (): MovedDevice => {
+        this.#devices.delete(id);
+        return { options, channel, resumeAt: device.leave() };
+      },
+    };
+  }
+
+  /** Waits for what is in flight, then takes the device away. */
+  async del(id: string): Promise<void> {
+    const device = this.#devices.get(id);
+    if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
+    await device.drain();
+    device.remove();
+    this.#relays.get(id)?.close();
+    this.#relays.delete(id);
+    await this.#graph.closeBackend(device.backend);
+    this.#devices.delete(id);
+  }
+
+  #newBackend(options: Pick<DeviceOptions, 'id' | 'drive' | 'readOnly'>): BlockBackend {
+    const { id, drive, readOnly } = options;
+    if (this.#devices.has(id)) throw new BlockError('EEXIST', `there is a device '${id}' already`);
+    return this.#graph.newBackend({
+      name: id,
+      nodeName: drive,
+      ...(readOnly === true ? { readOnly: true } : {}),
+    });
+  }
+
+  #newDevice(
+    backend: BlockBackend,
+    options: DeviceOptions,
+    channel: DeviceChannel,
+    sendCall: () => void,
+    resumeAt?: RingPositions,
+  ): VirtioBlk {
+    const { id } = options;
+    const module = instantiateQueueModule(options.memory);
+    const device = new VirtioBlk({
+      id,
+      context: this.#context,
+      backend,
+      channel,
+      doorbell: this.#doorbell,
+      ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
+      newQueue: (index, config) =>
+        new WasmQueue({
+          module,
+          ramBase: options.ramBase,
+          ramSize: options.ramBytes,
+          scratch: options.scratch + index * QUEUE_SCRATCH_BYTES,
+          config,
+        }),
+      serial: options.serial ?? id,
+      onError: (...report) => this.#ioError(id, ...report),
+      onBroken: (reason) => this.#event({ event: 'DEVICE_NEEDS_RESET', device: id, reason }),
+      sendCall,
+      resumeAt,
+    });
+    this.#devices.set(id, device);
+    return device;
+  }
+
+  #event(event: IOThreadEvent): void {
+    this.#post({ diskplane: 'event', event });
+  }
+
+  #ioError(device: string, ...[operation, ret, offset]: Parameters<IOErrorReport>): void {
+    const code = errorCode(ret);
+    const message = `${operation} at ${offset} failed: ${code}`;
+    this.#event({ event: 'BLOCK_IO_ERROR', device, operation, code, message });
+  }
+}
+
+/** The guest's RAM and our scratch must lie in the memory, and not in each other. */
+function checkMemory(options: DeviceOptions): void {
+  const { memory, ramBase, ramBytes, scratch, numQueues } = options;
+  const buffer = memory instanceof WebAssembly.Memory ? memory.buffer : undefined;
+  if (buffer === undefined || !isShared(buffer)) {
+    throw new BlockError('EINVAL', 'deviceAdd: `memory` must be a shared WebAssembly.Memory');
+  }
+  if (!Number.isInteger(numQueues) || numQueues < 1 || numQueues > MAX_QUEUES) {
+    throw new BlockError('EINVAL', `deviceAdd: ${numQueues} queues, not 1 to ${MAX_QUEUES}`);
+  }
+  const total = buffer.byteLength;
+  const scratchEnd = scratch + numQueues * QUEUE_SCRATCH_BYTES;
+  const inside = ramBase >= 0 && ramBase + ramBytes <= total && scratch >= 0 && scratchEnd <= total;
+  const apart = scratch >= ramBase + ramBytes || scratchEnd <= ramBase;
+  if (!inside || !apart) {
+    throw new BlockError(
+      'EINVAL',
+      `deviceAdd: RAM at ${ramBase} of ${ramBytes} bytes and scratch at ${scratch} ` +
+        `do not fit into ${total} bytes of memory`,
+    );
+  }
+}
+
+/** A device that is reached by messages brings its memory along: of a size that makes sense. */
+function checkPool({ queueSize, poolPages }: PortDeviceOptions): void {
+  const size = queueSize >= 1 && queueSize <= MAX_PORT_QUEUE && (queueSize & (queueSize - 1)) === 0;
+  const pages = poolPages >= MIN_PORT_PAGES && poolPages <= MAX_PORT_PAGES && poolPages % 1 === 0;
+  if (size && pages) return;
+  throw new BlockError(
+    'EINVAL',
+    `portDeviceAdd: queueSize ${queueSize} is a power of two up to ${MAX_PORT_QUEUE}, ` +
+      `poolPages ${poolPages} is ${MIN_PORT_PAGES} to ${MAX_PORT_PAGES}`,
+  );
+}
