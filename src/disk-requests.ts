@@ -216,16 +216,19 @@ export class DiskRequests {
   #pump(): void {
     const lost = this.#lost();
     if (lost !== undefined) return this.#failAll(lost);
+    let submitted = false;
     while (this.#waiting.length > 0) {
       const piece = this.#waiting[0]!;
       const slot = this.#driver.reserve(piece.bytes);
       if (slot < 0) break;
+      submitted = true;
       this.#waiting.shift();
       piece.fill?.(slot);
       this.#inSlot[slot] = piece;
       this.#driver.submit(slot, piece.type, piece.offset);
     }
-    if (this.#kickScheduled || this.#driver.inFlight === 0) return;
+    // Where there is no room, the next completion looks again.
+    if (this.#kickScheduled || !submitted) return;
     this.#kickScheduled = true;
     queueMicrotask(() => {
       this.#kickScheduled = false;
@@ -246,8 +249,7 @@ export class DiskRequests {
 
   /** What is complete makes room for those waiting, even where nothing else is in flight. */
   #reap(): void {
-    this.#driver.reap(this.#onDone);
-    if (this.#waiting.length > 0) this.#pump();
+    if (this.#driver.reap(this.#onDone) > 0 && this.#waiting.length > 0) this.#pump();
   }
 
   #finish(slot: number, status: number): void {

@@ -157,13 +157,12 @@ describe.each(['zero-copy', 'bounce', 'messages'] as const)('a disk on v86, %s',
     expect({ resets, failure, inFlight }).toEqual({ resets: 2, failure: undefined, inFlight: 0 });
     expect(kicks).toBeGreaterThanOrEqual(6);
     expect(interrupts).toBeGreaterThanOrEqual(2);
-    const { notifyPoll, haltPoll } = device.stats();
-    const waits = [notifyPoll, haltPoll].map(
-      ({ hits, misses, skipped }) => hits + misses + skipped,
-    );
-    // A busy wait would keep messages from arriving.
-    expect(waits[0]! > 0).toBe(transport !== 'messages');
-    if (transport === 'messages') expect(waits[1]).toBe(0);
+    if (transport === 'messages') {
+      // A busy wait would keep messages from arriving.
+      const { notifyPoll, haltPoll } = device.stats();
+      const none = { hits: 0, misses: 0, skipped: 0 };
+      expect({ notifyPoll, haltPoll }).toEqual({ notifyPoll: none, haltPoll: none });
+    }
     await device.detach();
     expect(machine.cpu.devices.pci.devices[device.slot << 3]).toBeUndefined();
   });

@@ -290,13 +290,13 @@ describe('WorkerContext', () => {
 
 describe('WorkerContext without shared memory', () => {
   it('sleeps until it is told of work, sets no timer, and never blocks', async () => {
-    let timers = 0;
+    const timers: number[] = [];
     const clock = {
       now: (): number => host.now(),
       random: (): number => 0,
       turn: (): Promise<void> => host.turn(),
       setTimer: (callback: () => void, ms: number): (() => void) => {
-        timers += 1;
+        timers.push(ms);
         return host.setTimer(callback, ms);
       },
     };
@@ -315,18 +315,20 @@ describe('WorkerContext without shared memory', () => {
         blockingSleeps: 0,
         pollMisses: 0,
         reads: round - 1,
-        timers: 0,
+        timers: [],
       });
       notifier.set();
       context.notify();
     }
     const seen: string[] = [];
     context.scheduleOneshot(() => seen.push('half'));
-    context.newTimer(() => seen.push('timer')).mod(context.now() + 1e6);
     await context.track(host.turn().then(() => seen.push('work')));
-    while (seen.length < 3) await host.turn();
-    expect(seen).toContain('timer');
-    expect(timers).toBeGreaterThan(0);
+    expect(seen).toEqual(['half', 'work']);
+    const hour = context.newTimer(() => seen.push('timer'));
+    hour.mod(context.now() + 3600e9);
+    while (timers.length === 0) await host.turn();
+    expect(timers[0]).toBeGreaterThan(3.5e6);
+    hour.del();
     context.stop();
     await running;
     expect(counters.blockingSleeps).toBe(0);
