@@ -10,9 +10,10 @@ import type { BottomHalf, EventHandler, Timer } from '../aio/aio-context.ts';
 import type { EventNotifier } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL, PollPolicy } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
+import { SimInbox } from './sim-inbox.ts';
 import { HOST_TURN, MESSAGE, TURN, WAKE, draw } from './sim-latency.ts';
 import type { Latency } from './sim-latency.ts';
-import type { SimEvent, SimKind, SimWorld } from './sim-world.ts';
+import type { SimEvent, SimWorld } from './sim-world.ts';
 
 export interface SimContextOptions {
   /** False for a page, whose thread never blocks. Default true. */
@@ -22,13 +23,6 @@ export interface SimContextOptions {
 
 /** Turns that a busy loop makes, at most, without a promise job in between. */
 const MAX_BURST = 3;
-
-/** What came for a thread that heard nothing. */
-interface Unheard {
-  readonly kind: 'host' | 'message';
-  readonly label: string;
-  readonly run: () => void;
-}
 
 export class SimContext extends LoopContext {
   /** What the loop sleeps on, for those who make event notifiers. */
@@ -52,11 +46,7 @@ export class SimContext extends LoopContext {
   #sleepSeq = 0;
   /** Depth of `poll(true)`: callbacks of this thread are on the stack. */
   #nested = 0;
-  /** In the order it came; `#hearing` while it is being caught up with. */
-  #unheard: Unheard[] = [];
-  #hearing = false;
-  /** When the last message from each thread arrives; those of one sender keep their order. */
-  readonly #lastMessage = new Map<SimContext | null, number>();
+  readonly #inbox: SimInbox;
   #alive = true;
   /** Another thread does what other threads may. */
   #fromOutside = false;
@@ -67,6 +57,12 @@ export class SimContext extends LoopContext {
     this.#world = world;
     this.pollPolicy = new PollPolicy(options.poll ?? DEFAULT_POLL);
     this.#mayBlock = options.mayBlock ?? true;
+    this.#inbox = new SimInbox({
+      world,
+      context: this,
+      deaf: () => this.#blocked || this.#nested > 0,
+      ring: () => this.wake(),
+    });
     this.#slowness = world.prng.pick([1, 1, 1, 4, 32]);
     this.#turnAfter(TURN, 'start');
   }
@@ -126,13 +122,16 @@ export class SimContext extends LoopContext {
     if (progress || !blocking) return progress;
     assert(this.#mayBlock, `${this.name}: poll(true) on a thread that must not block`);
     assert(this.hostWork === 0, `${this.name}: poll(true) while host work is outstanding`);
+    // Called by a host event or a message, which came between two turns, it does what the next would.
+    const betweenTurns = this.#next !== undefined || this.#asleep;
+    this.#waitOver();
     this.#nested += 1;
     while (!progress) {
-      this.#waitsSince = this.now();
       if (this.#fallAsleep()) this.#world.runNested(() => !this.#asleep);
       progress = this.turn(this.now());
     }
     this.#nested -= 1;
+    if (betweenTurns) this.#turnAfter(TURN, 'busy');
     return true;
   }
 
@@ -142,15 +141,7 @@ export class SimContext extends LoopContext {
    */
   hostEvent(label: string, latency: Latency | number, callback: () => void): () => void {
     this.#assertHome();
-    let wanted = true;
-    const run = (): void => {
-      if (wanted) callback();
-    };
-    const event = this.#schedule('host', label, draw(latency, this.#world.prng), run);
-    return () => {
-      wanted = false;
-      this.#world.cancel(event);
-    };
+    return this.#inbox.host(label, latency, callback);
   }
 
   /** Resolves after `latency`, as a call of the host's does. */
@@ -160,12 +151,7 @@ export class SimContext extends LoopContext {
 
   /** Has `callback` run on this thread, after what the same thread posted before. From any thread. */
   post(label: string, callback: () => void, latency: Latency | number = MESSAGE): void {
-    const { current, prng } = this.#world;
-    const now = this.now();
-    const last = this.#lastMessage.get(current) ?? now;
-    const at = Math.max(now + draw(latency, prng), last + 1);
-    this.#lastMessage.set(current, at);
-    this.#schedule('message', label, at - now, callback);
+    this.#inbox.message(label, latency, callback);
   }
 
   /**
@@ -191,7 +177,7 @@ export class SimContext extends LoopContext {
   /** Ends the thread where it stands, as `Worker.terminate` does: nothing happens on it any more. */
   terminate(): void {
     this.#alive = false;
-    this.#unheard = [];
+    this.#inbox.close();
     if (this.#next !== undefined) this.#world.cancel(this.#next);
   }
 
@@ -203,8 +189,8 @@ export class SimContext extends LoopContext {
 
   /** For the world: what is stuck here, in words; empty when nothing is. */
   get unheard(): string {
-    if (this.#unheard.length === 0) return '';
-    const labels = this.#unheard.map(({ label }) => label).join(', ');
+    const labels = this.#inbox.waiting.join(', ');
+    if (labels === '') return '';
     return `'${this.name}' sleeps in Atomics.wait and does not hear ${labels}: it was not tracked`;
   }
 
@@ -216,17 +202,14 @@ export class SimContext extends LoopContext {
 
   #wakeUp(why: string): void {
     this.#woken = this.#asleep;
-    if (this.#next !== undefined) this.#world.cancel(this.#next);
     this.#turnAfter(this.#asleep ? WAKE : TURN, why);
   }
 
   #turnAfter(latency: Latency, why: string): void {
-    const delay = draw(latency, this.#world.prng) * this.#slowness;
-    this.#next = this.#schedule('turn', why, delay, this.#onTurn);
+    this.#schedule('turn', why, draw(latency, this.#world.prng) * this.#slowness, this.#onTurn);
   }
 
   readonly #onTurn = (): void => {
-    this.#next = undefined;
     this.#waitOver();
     // Inside `poll(true)` the turn is made there.
     if (this.#nested > 0) return;
@@ -234,91 +217,65 @@ export class SimContext extends LoopContext {
     for (let i = this.#world.prng.below(MAX_BURST); i > 0 && progress; i--) {
       progress = this.turn(this.now());
     }
-    this.#goOn(progress);
-  };
-
-  #goOn(progress: boolean): void {
     if (progress || this.halves.pending) return this.#turnAfter(TURN, 'busy');
     this.#waitsSince = this.now();
-    const budget = this.pollPolicy.ns;
-    if (budget > 0 && this.handlers.polled > 0 && this.#mayBlock && this.hostWork === 0) {
+    this.#pollsUntil = Math.min(this.now() + this.pollPolicy.ns, this.deadline(this.now()));
+    this.#waitBusily();
+  };
+
+  /** Looks at some moments of the time that polling may take, then sleeps. */
+  #waitBusily(): void {
+    const left = this.#pollsUntil - this.now();
+    if (left > 0 && this.handlers.polled > 0 && this.#mayBlock && this.hostWork === 0) {
       this.#polling = true;
-      this.#pollsUntil = Math.min(this.now() + budget, this.deadline(this.now()));
-      this.#lookLater();
+      this.#schedule('poll', '', 1 + this.#world.prng.below(left), this.#onPoll);
     } else if (!this.#fallAsleep()) this.#turnAfter(TURN, 'busy');
   }
 
-  /** Busy waiting: looks at some moments of the time that is left. */
-  #lookLater(): void {
-    const delay = 1 + this.#world.prng.below(Math.max(1, this.#pollsUntil - this.now()));
-    this.#next = this.#schedule('poll', '', delay, this.#onPoll);
-  }
-
   readonly #onPoll = (): void => {
-    this.#next = undefined;
-    const progress = this.handlers.look(this.now());
-    if (!progress && this.now() < this.#pollsUntil) return this.#lookLater();
-    if (progress) this.#waitOver();
     this.#polling = false;
-    if (progress || !this.#fallAsleep()) this.#turnAfter(TURN, 'busy');
+    if (this.handlers.look(this.now()) || this.halves.pending) {
+      this.pollPolicy.adapt(this.now() - this.#waitsSince);
+      this.#turnAfter(TURN, 'busy');
+    } else this.#waitBusily();
   };
 
   /** False when there is something to do after all. */
   #fallAsleep(): boolean {
     this.#sleepSeq = Atomics.load(this.doorbell, DOORBELL_SEQ);
     Atomics.store(this.doorbell, DOORBELL_SLEEPING, 1);
-    this.#asleep = true;
     if (this.handlers.lastLook() || this.halves.pending) {
-      this.#waitOver();
+      Atomics.store(this.doorbell, DOORBELL_SLEEPING, 0);
       return false;
     }
+    this.#asleep = true;
     const now = this.now();
     const deadline = this.deadline(now);
     if (deadline !== Infinity) {
       const late = draw(WAKE, this.#world.prng) * this.#slowness;
-      this.#next = this.#schedule('turn', 'deadline', deadline - now + late, this.#onTurn);
+      this.#schedule('turn', 'deadline', Math.max(0, deadline - now) + late, this.#onTurn);
     }
-    const messages = this.#unheard.some(({ kind }) => kind === 'message');
-    this.#blocked = this.#mayBlock && this.hostWork === 0 && !messages;
-    if (!this.#blocked && this.#nested === 0) this.#hear();
+    this.#blocked = this.#mayBlock && this.hostWork === 0 && !this.#inbox.hasMessages;
+    if (!this.#blocked && this.#nested === 0) this.#inbox.hear();
     return true;
   }
 
+  /** The loop was waiting, perhaps, and is not any more. */
   #waitOver(): void {
-    if (!this.#asleep && !this.#polling) return;
+    if (this.#next !== undefined) this.#world.cancel(this.#next);
+    this.#next = undefined;
+    if (this.#asleep || this.#polling) this.pollPolicy.adapt(this.now() - this.#waitsSince);
     if (this.#asleep) Atomics.store(this.doorbell, DOORBELL_SLEEPING, 0);
     this.#asleep = this.#woken = this.#polling = this.#blocked = false;
-    this.pollPolicy.adapt(this.now() - this.#waitsSince);
   }
 
-  /** What waits to be heard happens from now on, one after another. */
-  #hear(): void {
-    const first = this.#unheard[0];
-    if (first === undefined || this.#hearing) return;
-    this.#hearing = true;
-    const delay = draw(TURN, this.#world.prng);
-    this.#world.schedule(this, first.kind, first.label, delay, () => {
-      this.#hearing = false;
-      if (this.#nested > 0 || this.#blocked) return;
-      this.#unheard.shift()?.run();
-      this.#hear();
+  /** What the loop does next, instead of what it would have done. */
+  #schedule(kind: 'turn' | 'poll', label: string, delay: number, run: () => void): void {
+    if (this.#next !== undefined) this.#world.cancel(this.#next);
+    this.#next = this.#world.schedule(this, kind, label, delay, () => {
+      this.#next = undefined;
+      if (this.#alive) run();
     });
-  }
-
-  #schedule(kind: SimKind, label: string, delay: number, run: () => void): SimEvent {
-    return this.#world.schedule(this, kind, label, delay, () => {
-      if (!this.#alive) return;
-      if (kind === 'host' || kind === 'message') this.#receive({ kind, label, run });
-      else run();
-    });
-  }
-
-  #receive(what: Unheard): void {
-    const hears = this.#nested === 0 && !this.#blocked && this.#unheard.length === 0;
-    if (hears) return what.run();
-    this.#unheard.push(what);
-    // A message rings the doorbell as well; it is heard when the loop sleeps without blocking.
-    if (what.kind === 'message') this.wake();
   }
 
   #assertHome(): void {

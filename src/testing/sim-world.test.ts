@@ -239,6 +239,25 @@ describe('poll within a callback', () => {
     }
   });
 
+  it('may come from the host or a message, between two turns, and the loop goes on', async () => {
+    for (let seed = 0; seed < 50; seed++) {
+      const world = new SimWorld({ seed });
+      const [page, io] = [world.newContext('page'), world.newContext('io')];
+      const log: string[] = [];
+      await world.run(page, async () => {
+        io.post('poll', () => {
+          io.newTimer(() => log.push('first')).mod(io.now() + 1e6);
+          expect(io.poll(true)).toBe(true);
+          io.newTimer(() => log.push('second')).mod(io.now() + 1e6);
+          io.scheduleOneshot(() => log.push('half'));
+        });
+        await page.sleep(1e9);
+        await io.call('end', () => log.push('end'));
+      });
+      expect(log).toEqual(['first', 'half', 'second', 'end']);
+    }
+  });
+
   it('never enters a timer callback that runs, as one that keeps a connection alive needs', async () => {
     const world = new SimWorld({ seed: 8 });
     const io = world.newContext('io');
