@@ -77,8 +77,8 @@ export interface AioContext {
    * One turn from within a callback of the loop (aio_poll): bottom halves, handlers and timers run
    * before it returns, in that order, and answers whether there was progress. Promise jobs, messages
    * and host events never run inside it, so what waits for those waits for ever.
-   * `blocking`: sleeps until there is progress. Throws where the thread must not block: on a page,
-   * and while host work is outstanding.
+   * `blocking`: sleeps until there is progress. Throws where the thread must not or cannot block: on a
+   * page, without shared memory, and while host work is outstanding.
    */
   poll(blocking: boolean): boolean;
 

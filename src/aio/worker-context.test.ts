@@ -334,6 +334,19 @@ describe('WorkerContext without shared memory', () => {
     expect(counters.blockingSleeps).toBe(0);
   });
 
+  it('polls within a callback, and refuses to block there', async () => {
+    const bugs: unknown[] = [];
+    const onBug = (error: unknown): void => void bugs.push(error);
+    const context = new WorkerContext('test', host, new Int32Array(DOORBELL_WORDS), onBug);
+    context.scheduleOneshot(() => {
+      context.scheduleOneshot(() => context.stop());
+      expect([context.poll(false), context.poll(false)]).toEqual([true, false]);
+      context.poll(true);
+    });
+    await context.run();
+    expect(bugs.map(String)).toEqual(['Error: test: poll(true) without shared memory to sleep on']);
+  });
+
   it('lets the host have its turn while it is busy', async () => {
     const context = new WorkerContext('test', host, new Int32Array(DOORBELL_WORDS));
     const again = context.newBottomHalf(() => again.schedule());

@@ -140,6 +140,7 @@ export class WorkerContext extends LoopContext {
   poll(blocking: boolean): boolean {
     let progress = this.turn(this.now());
     if (progress || !blocking) return progress;
+    assert(this.#shared, `${this.name}: poll(true) without shared memory to sleep on`);
     assert(this.hostWork === 0, `${this.name}: poll(true) while host work is outstanding`);
     while (!progress) {
       const seq = Atomics.load(this.#doorbell, DOORBELL_SEQ);
