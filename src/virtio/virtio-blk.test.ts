@@ -75,10 +75,8 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boo
       packed: options.packed === true,
     });
   const results: number[] = [];
-  // The loop asks for kicks before it sleeps; here it never sleeps, so it is told every time.
   const go = async (driver: VirtioBlkDriver): Promise<void> => {
     driver.kick();
-    ring();
     for (let i = 0; i < 20; i++) await Promise.resolve();
   };
   const settle = async (driver: VirtioBlkDriver): Promise<number[]> => {
