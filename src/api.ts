@@ -20,6 +20,9 @@ export { IOThread } from './iothread/iothread.ts';
 export type { IOThreadOptions } from './iothread/iothread.ts';
 export type { ThreadTransport } from './iothread/thread-transport.ts';
 export type { CreateDiskOptions } from './create-disk.ts';
+export type { ImportDiskOptions } from './import-disk.ts';
+export { persistStorage, queryStorage } from './host/storage.ts';
+export type { StorageInfo } from './host/storage.ts';
 export type { WorkerSource } from './host/host.ts';
 export type {
   BackingPolicy,

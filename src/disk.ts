@@ -198,7 +198,9 @@ export class Disk implements AsyncDisposable {
     fix: 'none' | 'leaks' | 'all' = 'none',
     options: RequestOptions = {},
   ): Promise<CheckResult> {
-    return this.#job(options, ({ signal }) => this.thread.blockCheck(this.rootNode, fix, signal));
+    return this.#job(options, ({ signal }) =>
+      this.thread.jobs.check(this.rootNode, fix, { signal }),
+    );
   }
 
   /**
@@ -223,6 +225,16 @@ export class Disk implements AsyncDisposable {
   }
 
   /**
+   * Throws away all that was written to an overlay: the disk is its backing image again, and the
+   * overlay's file small. Durable, and all or nothing, also at a power cut. The disk stays open at
+   * its length, devices stay attached and their requests wait; but a guest that runs would find
+   * another disk under it, so shut it down first. ENOTSUP where the root image has no backing image.
+   */
+  reset(options: RequestOptions = {}): Promise<void> {
+    return this.#job(options, ({ signal }) => this.thread.jobs.reset(this.rootNode, { signal }));
+  }
+
+  /**
    * Which layer holds what, from `offset` (0) for `bytes` (to the end), in order, alike neighbours
    * joined: `qemu-img map`. At most 65536 entries: where there would be more, runs shorter than a unit
    * (64 KiB, doubled until it is enough) are told together with what follows them, as data if any of
@@ -231,7 +243,7 @@ export class Disk implements AsyncDisposable {
   map(options: MapOptions = {}): Promise<readonly MapEntry[]> {
     const { offset = 0, bytes } = options;
     return this.#job(options, ({ signal }) =>
-      this.thread.blockMap(this.rootNode, offset, bytes, signal),
+      this.thread.jobs.map(this.rootNode, offset, bytes, { signal }),
     );
   }
 
@@ -243,7 +255,7 @@ export class Disk implements AsyncDisposable {
    * use is EBUSY. Replaces an image that was there; when it fails or is aborted, none is left.
    */
   convertTo(target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
-    return this.#job(options, (job) => this.thread.blockConvert(this.rootNode, target, job));
+    return this.#job(options, (job) => this.thread.jobs.convert(this.rootNode, target, job));
   }
 
   /**
@@ -255,7 +267,7 @@ export class Disk implements AsyncDisposable {
    */
   exportImage(options: ExportOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
     const { format = 'raw' } = options;
-    return this.#export(options, (job) => this.thread.blockExport(this.rootNode, format, job));
+    return this.#export(options, (job) => this.thread.jobs.export(this.rootNode, format, job));
   }
 
   /**
@@ -268,7 +280,7 @@ export class Disk implements AsyncDisposable {
       const nodes = await this.thread.queryBlock(job.signal);
       const { children } = nodes.find((node) => node.nodeName === this.rootNode)!;
       const file = children.find((child) => child.role === 'file')?.nodeName;
-      return this.thread.blockExport(options.nodeName ?? file ?? this.rootNode, 'raw', job);
+      return this.thread.jobs.export(options.nodeName ?? file ?? this.rootNode, 'raw', job);
     });
     return iterateStream(stream);
   }

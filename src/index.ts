@@ -5,6 +5,8 @@ import type { OpenDiskOptions } from './disk-options.ts';
 import { publishedDriverUrls } from './published-drivers.ts';
 import { BrowserPage } from './host/browser-page.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
+import { importDiskOn } from './import-disk.ts';
+import type { ImportDiskOptions } from './import-disk.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { IOThreadOptions } from './iothread/iothread.ts';
 import { createDiskOn } from './create-disk.ts';
@@ -40,4 +42,20 @@ export function openDisk(
  */
 export function createDisk(what: BlockdevOptions, options: CreateDiskOptions = {}): Promise<void> {
   return createDiskOn(host, what, options);
+}
+
+/**
+ * Puts an image into the browser's storage: a File that a person chose, or a stream such as
+ * `response.body`. Byte for byte where `target` is a file (`{ driver: 'opfs', path }`, `{ driver:
+ * 'idb', database }`), so that a qcow2 file stays one; a format (`{ driver: 'qcow2', file: … }`) takes
+ * the bytes for the disk's. Replaces what was there. Works without shared memory. When it fails, or is
+ * aborted, there is no image left. Throws BlockError - ENOSPC, EBUSY, EIO for a stream that is shorter
+ * than `size` -, the signal's reason, or what the stream threw.
+ */
+export function importDisk(
+  source: Blob | ReadableStream<Uint8Array>,
+  target: BlockdevOptions,
+  options: ImportDiskOptions = {},
+): Promise<void> {
+  return importDiskOn(host, source, target, options);
 }

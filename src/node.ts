@@ -5,6 +5,8 @@ import type { OpenDiskOptions } from './disk-options.ts';
 import { createDiskOn } from './create-disk.ts';
 import type { CreateDiskOptions } from './create-disk.ts';
 import { NodeHost } from './host/node.ts';
+import { importDiskOn } from './import-disk.ts';
+import type { ImportDiskOptions } from './import-disk.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { IOThreadOptions } from './iothread/iothread.ts';
@@ -29,4 +31,13 @@ export function openDisk(
 /** Makes an image; as in the browser. */
 export function createDisk(what: BlockdevOptions, options: CreateDiskOptions = {}): Promise<void> {
   return createDiskOn(host, what, options);
+}
+
+/** Puts an image into a file of the host, or wherever; as in the browser. */
+export function importDisk(
+  source: Blob | ReadableStream<Uint8Array>,
+  target: BlockdevOptions,
+  options: ImportDiskOptions = {},
+): Promise<void> {
+  return importDiskOn(host, source, target, options);
 }

@@ -32,6 +32,7 @@ const TOP: Record<string, string> = {
   'disk-requests.ts': 'disk',
   'create-disk.ts': 'disk',
   'published-drivers.ts': 'disk',
+  'import-disk.ts': 'disk',
   'api.ts': 'disk',
   'index.ts': 'disk',
   'node.ts': 'disk',

@@ -23,11 +23,17 @@ const files = {
 const parts = {
   'qcow2-check': 'check and repair of qcow2 images',
   'qcow2-create': 'making of qcow2 images',
+  'qcow2-make-empty': '`Disk.reset` of qcow2 images',
   'qcow2-resize': 'resizing of qcow2 images',
+  'qcow2-stream': 'qcow2 images as streams',
   convert: '`Disk.convertTo`',
   create: '`createDisk`',
+  export: '`Disk.exportImage`, `Disk.exportNode`',
+  import: '`importDisk`',
+  layout: 'what making and streaming qcow2 images share',
   map: '`Disk.map`',
   move: '`Disk.moveTo`',
+  'write-watch': 'what `Disk.convertTo` and the exports share',
 };
 
 /** @returns {{ file: string, what: string }[]} */

@@ -102,6 +102,11 @@ export interface DriverState {
   truncate?(length: number): Promise<Ret>;
 
   /**
+   * Throws away what this layer holds, so that the backing file shows: all of it, or on failure none.
+   * Durable. The node is drained.
+   */
+  makeEmpty?(): Promise<Ret>;
+  /**
    * Checks metadata; `fix` repairs leaks, or all that can be. The node is drained. `pace` may end it
    * early, which leaves the image no worse than it was.
    */
@@ -199,7 +204,7 @@ export interface BlockDriver<Options extends object = object> {
     raw: Readonly<Record<string, unknown>>,
   ): Promise<void>;
   /** How an image is written from start to end in one go; formats for which that can be. */
-  readonly streamer?: ImageStreamer;
+  streamer?(): Promise<ImageStreamer>;
   /**
    * Removes the file that `raw`, the options that `create` took, names (bdrv_co_delete_file).
    * Protocols only; the file is not open here. Throws BlockError: ENOENT, EBUSY …

@@ -152,6 +152,32 @@ export abstract class NodeControl implements BlockParent {
     });
   }
 
+  /**
+   * Throws away what was written over the backing image, drained and durably (bdrv_make_empty). Throws
+   * BlockError: ENOTSUP where there is none to go back to; `signal.reason` when aborted before it began.
+   */
+  async makeEmpty(signal?: AbortSignal): Promise<void> {
+    const { state } = this;
+    const backing = this.children.some((edge) => edge.role === 'backing');
+    if (state.makeEmpty === undefined || !backing) {
+      const message =
+        `${this.label} has no backing image to go back to: only an overlay can be reset. Make it ` +
+        'anew with createDisk, or open it over an image (`backing`)';
+      throw new BlockError('ENOTSUP', message, { node: this.name });
+    }
+    if (this.readOnly) {
+      throw new BlockError('EROFS', `${this.label} is read-only: cannot reset`, {
+        node: this.name,
+      });
+    }
+    const ret = await this.whileDrained(async () => {
+      signal?.throwIfAborted();
+      this.books.writeGen += 1;
+      return state.makeEmpty!();
+    });
+    if (ret < 0) throw BlockError.fromRet(ret, `reset of ${this.label}`, this.name);
+  }
+
   /** Checks the metadata, drained (qemu-img check). Throws BlockError, or what `pace` throws. */
   async check(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult> {
     if (this.state.check === undefined) {

@@ -28,6 +28,7 @@ import type { DeviceState } from './device-messages.ts';
 import { DeviceTable } from './device-table.ts';
 import type { MovedDevice } from './device-table.ts';
 import { ExportTable } from './export-table.ts';
+import { ImportTable } from './import-table.ts';
 import { JobTable } from './job-table.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
@@ -38,6 +39,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   readonly #graph: Graph;
   readonly #jobs: JobTable;
   readonly #exports: ExportTable;
+  readonly #imports: ImportTable;
   readonly #devices: DeviceTable;
   /** A graph that could not be attached, for the page to bring back to where it was. */
   #comingBack: MovedGraph | undefined;
@@ -53,6 +55,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
     this.#graph = new Graph(context, autoPrefix);
     this.#jobs = new JobTable(context, post);
     this.#exports = new ExportTable(this.#graph, this.#jobs);
+    this.#imports = new ImportTable(this.#graph, this.#jobs);
     this.#devices = new DeviceTable(context, doorbell, this.#graph, post);
   }
 
@@ -114,6 +117,10 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
         await this.#graph.dropBackend(source);
       }
     });
+  }
+
+  blockReset(job: number, nodeName: string): Promise<void> {
+    return this.#jobs.run(job, async ({ signal }) => this.#graph.get(nodeName).makeEmpty(signal));
   }
 
   blockConvert(id: number, nodeName: string, target: BlockdevOptions): Promise<void> {
@@ -197,6 +204,22 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   }
   exportEnd(job: number): Promise<void> {
     return this.#exports.end(job);
+  }
+
+  importBlob(id: number, blob: Blob, target: BlockdevOptions): Promise<void> {
+    return this.#jobs.run(id, async (job) => {
+      const { importBlob } = await import('../block/jobs/import.ts');
+      await importBlob(this.#graph, blob, target, job);
+    });
+  }
+  importBegin(job: number, target: BlockdevOptions, size: number | undefined): Promise<void> {
+    return this.#imports.begin(job, target, size);
+  }
+  importWrite(job: number, bytes: Uint8Array): Promise<void> {
+    return this.#imports.write(job, bytes);
+  }
+  importEnd(job: number): Promise<void> {
+    return this.#imports.end(job);
   }
 
   async queryIothread(): Promise<IOThreadStats> {

@@ -145,6 +145,8 @@ export interface IOThreadControl {
     offset: number,
     bytes: number | undefined,
   ): Promise<readonly MapEntry[]>;
+  /** Throws away what was written to an overlay. A job that is canceled before it begins does nothing. */
+  blockReset(job: number, nodeName: string): Promise<void>;
   /** Copies a disk into a new image; see `convertDisk`. */
   blockConvert(job: number, nodeName: string, target: BlockdevOptions): Promise<void>;
   blockFlush(nodeName: string): Promise<void>;
@@ -176,6 +178,15 @@ export interface IOThreadControl {
   /** The next bytes of the image, handed over; undefined when there are no more. */
   exportNext(job: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
   exportEnd(job: number): Promise<void>;
+  /** Copies a Blob into a new image; see `importBlob`. */
+  importBlob(job: number, blob: Blob, target: BlockdevOptions): Promise<void>;
+  /**
+   * Makes an image that is filled by `importWrite`, one after the other; see `ImageImport`. The job
+   * lasts until `importEnd`, which says that all has come, and throws what ended it before.
+   */
+  importBegin(job: number, target: BlockdevOptions, size: number | undefined): Promise<void>;
+  importWrite(job: number, bytes: Uint8Array): Promise<void>;
+  importEnd(job: number): Promise<void>;
   queryIothread(): Promise<IOThreadStats>;
   /** Changes how the loop busy-waits, from its next wait on; what is left out stays. */
   setPoll(options: PollOptions): Promise<void>;

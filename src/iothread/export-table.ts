@@ -4,7 +4,7 @@
 import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
-import { ImageExport } from '../block/jobs/export.ts';
+import type { ImageExport } from '../block/jobs/export.ts';
 import type { JobTable } from './job-table.ts';
 
 interface OpenExport {
@@ -26,6 +26,7 @@ export class ExportTable {
   async begin(id: number, nodeName: string, format: string): Promise<number> {
     const { job, end } = this.#jobs.begin(id);
     try {
+      const { ImageExport } = await import('../block/jobs/export.ts');
       const image = await ImageExport.begin(this.#graph, nodeName, format, job);
       const close = async (): Promise<void> => {
         this.#open.delete(id);

@@ -7,8 +7,6 @@ import { DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
-import type { CheckResult } from '../block/block-driver.ts';
-import type { JobOptions } from '../block/jobs/job.ts';
 import type { PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import type {
@@ -20,16 +18,14 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   IOThreadStats,
-  MapEntry,
   PortDeviceOptions,
   WorkerMessage,
 } from './control.ts';
+import { BlockJobs } from './block-jobs.ts';
 import { countingEndpoint } from './counting-endpoint.ts';
 import type { DeviceHandle } from './device-handle.ts';
 import { DeviceHandles } from './device-handles.ts';
-import { ExportReader } from './export-reader.ts';
 import { JobCalls } from './job-calls.ts';
-import type { JobCallOptions } from './job-calls.ts';
 import { MessageDriver } from './message-driver.ts';
 import { moveGraph } from './move-graph.ts';
 import type { MoveSide } from './move-graph.ts';
@@ -80,6 +76,8 @@ export class IOThread {
   readonly #control: Remote<IOThreadControl>;
   readonly #pending = new Set<(error: Error) => void>();
   readonly #devices: DeviceHandles;
+  /** What takes long: checks, maps, copies, exports, imports. */
+  readonly jobs: BlockJobs;
   readonly #jobs: JobCalls;
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
   readonly #stopWatchingPage: () => void;
@@ -117,6 +115,7 @@ export class IOThread {
       this.#doorbell === undefined ? endpoint : countingEndpoint(endpoint, this.#doorbell);
     this.#control = wrap<IOThreadControl>(counted as ComlinkEndpoint);
     this.#jobs = new JobCalls(this.#control, (start) => this.#call(start));
+    this.jobs = new BlockJobs(this.#jobs);
   }
 
   /** Why the thread is gone, when it ended unasked. */
@@ -150,28 +149,6 @@ export class IOThread {
   blockResize(nodeName: string, length: number, signal?: AbortSignal): Promise<void> {
     return this.#call(() => this.#control.blockResize(nodeName, length), signal);
   }
-  blockCheck(
-    nodeName: string,
-    fix: 'none' | 'leaks' | 'all' = 'none',
-    signal?: AbortSignal,
-  ): Promise<CheckResult> {
-    return this.#jobs.run((job) => this.#control.blockCheck(job, nodeName, fix), { signal });
-  }
-  /** Which layer of `nodeName` holds what, from `offset` on; to its end by default. */
-  blockMap(
-    nodeName: string,
-    offset = 0,
-    bytes?: number,
-    signal?: AbortSignal,
-  ): Promise<readonly MapEntry[]> {
-    return this.#jobs.run((job) => this.#control.blockMap(job, nodeName, offset, bytes), {
-      signal,
-    });
-  }
-  /** Copies the disk of `nodeName` into the new image that `target` describes. */
-  blockConvert(nodeName: string, target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
-    return this.#jobs.run((job) => this.#control.blockConvert(job, nodeName, target), options);
-  }
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
   }
@@ -190,10 +167,6 @@ export class IOThread {
    */
   blockLatencyHistogramSet(on: boolean): Promise<void> {
     return this.#call(() => this.#control.blockLatencyHistogramSet(on));
-  }
-  /** Begins to read the disk of `nodeName` as an image of `format`; the caller ends it. */
-  blockExport(nodeName: string, format: string, options: JobCallOptions): Promise<ExportReader> {
-    return ExportReader.begin(this.#jobs, nodeName, format, options);
   }
   queryIothread(): Promise<IOThreadStats> {
     return this.#call(() => this.#control.queryIothread());

@@ -28,10 +28,13 @@ export class JobCalls {
    * Runs `start` as a job that `signal` ends in the worker. It is over only when the worker has cleaned
    * up behind it: whoever hears of the end may try the same again. Rejects with `signal.reason` then.
    */
-  async run<T>(start: (job: number) => Promise<T>, options: JobCallOptions): Promise<T> {
+  async run<T>(
+    start: (job: number, control: Remote<IOThreadControl>) => Promise<T>,
+    options: JobCallOptions,
+  ): Promise<T> {
     const { job, end } = this.begin(options);
     try {
-      return await this.call(() => start(job));
+      return await this.call(() => start(job, this.control));
     } catch (error) {
       throw options.signal?.aborted === true ? options.signal.reason : error;
     } finally {

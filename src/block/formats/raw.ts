@@ -133,9 +133,9 @@ export const driver: BlockDriver<RawOptions> = {
     }
     return new RawState(file, options, context.headGuard);
   },
-  streamer: {
+  streamer: async () => ({
     plan: (size) => ({ length: size, parts: () => [{ offset: 0, length: size }] }),
-  },
+  }),
   async create(context, size, raw) {
     new OptionReader('raw', raw).end();
     // What a file held before would show.

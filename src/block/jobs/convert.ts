@@ -54,10 +54,7 @@ export async function copyIntoNew(
   verify: () => Promise<void> = async () => {},
 ): Promise<void> {
   const { length } = source;
-  const tree = treeOf(target, false);
-  const exact = tree['driver'] === 'raw' || !driverNames('format').includes(String(tree['driver']));
-  const size = exact ? length : roundUp(length, SECTOR_BYTES);
-  await withNewImage(graph, { size, ...tree }, job, async (image) => {
+  await withNewImage(graph, withSize(target, length), job, async (image) => {
     if (image.length < length) {
       const message = `'size' is ${image.length}, less than the ${length} bytes to be copied`;
       throw new BlockError('EINVAL', message);
@@ -66,6 +63,14 @@ export async function copyIntoNew(
     await verify();
   });
   job.finished(length);
+}
+
+/** `target` with room for `length` bytes, unless it says how large it is to be. */
+export function withSize(target: OptionTree, length: number): OptionTree {
+  const tree = treeOf(target, false);
+  const driver = String(tree['driver']);
+  const exact = driver === 'raw' || !driverNames('format').includes(driver);
+  return { size: exact ? length : roundUp(length, SECTOR_BYTES), ...tree };
 }
 
 /**

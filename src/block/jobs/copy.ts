@@ -3,19 +3,17 @@
 // where answers take time. Memory: PIECES buffers of PIECE_BYTES at most, whatever the disk.
 
 import { IOVector } from '../../base/io-vector.ts';
-import { isZero } from '../../base/zeroes.ts';
-import type { MaybeRet, Ret } from '../../base/ret.ts';
+import type { Ret } from '../../base/ret.ts';
 import type { BlockBackend } from '../block-backend.ts';
 import { BlockError } from '../block-error.ts';
 import { roundUp } from '../shaping.ts';
 import type { Job } from './job.ts';
+import { writeData } from './write-data.ts';
 
 /** Moved by one request at most, bytes. */
 export const PIECE_BYTES: number = 1024 * 1024;
 /** Pieces under way at most. */
 export const PIECES = 8;
-/** Zeroes are looked for in units of this many bytes: a cluster, as most images have them. */
-const GRAIN_BYTES = 64 * 1024;
 
 /** Both stay open, and are left with nothing of ours in flight but reads of an aborted job. */
 export interface CopyParts {
@@ -104,38 +102,12 @@ class Copy {
     };
     const write = (ret: Ret): Promise<void> | undefined => {
       if (ret < 0 || this.#over) return void ended(source, Math.min(ret, 0));
-      const written = this.#writeGrains(at, piece);
+      const written = writeData(target, at, piece);
       if (typeof written !== 'number') return written.then((later) => ended(target, later));
       return void ended(target, written);
     };
     const ret = source.preadv(at, IOVector.of(piece));
     return typeof ret === 'number' ? write(ret) : ret.then(write);
-  }
-
-  /** Writes what is not zero of a piece, in as few requests as that takes. */
-  #writeGrains(at: number, piece: Uint8Array): MaybeRet {
-    const { target } = this.#parts;
-    const pending: Promise<Ret>[] = [];
-    let first: Ret = 0;
-    const write = (from: number, to: number): void => {
-      const ret = target.pwritev(at + from, IOVector.of(piece.subarray(from, to)));
-      if (typeof ret !== 'number') pending.push(ret);
-      else first = Math.min(first, ret);
-    };
-    let from = -1;
-    for (let grain = 0; grain < piece.length;) {
-      const end = Math.min(roundUp(at + grain + 1, GRAIN_BYTES) - at, piece.length);
-      if (!isZero(piece, grain, end)) {
-        if (from < 0) from = grain;
-      } else if (from >= 0) {
-        write(from, grain);
-        from = -1;
-      }
-      grain = end;
-    }
-    if (from >= 0) write(from, piece.length);
-    if (pending.length === 0) return first;
-    return Promise.all(pending).then((rets) => Math.min(first, ...rets));
   }
 
   #finish(bytes: number): void {

@@ -46,7 +46,7 @@ export class ImageExport {
     job: Job,
   ): Promise<ImageExport> {
     const known = driverNames('format').includes(format);
-    const streamer = known ? (await loadDriver(format)).streamer : undefined;
+    const streamer = known ? await (await loadDriver(format)).streamer?.() : undefined;
     if (streamer === undefined) {
       throw new BlockError('ENOTSUP', `format '${format}' cannot be streamed (raw and qcow2 can)`);
     }

@@ -46,6 +46,12 @@ export class FreedClusters {
     this.#runs.push({ host, bytes, epoch: this.#epoch, written: false });
   }
 
+  /** Forgets all runs: tables that know nothing of them count in their place. Nothing is in flight. */
+  clear(): void {
+    this.#runs = [];
+    this.bytes = 0;
+  }
+
   /** The tables as they are in memory were written to the file. */
   tablesWritten(): void {
     for (const run of this.#runs) run.written = true;

@@ -199,6 +199,12 @@ export class Qcow2Image {
     return -EIO;
   }
 
+  /** Changes nothing from now on, though the image on disk is good: opened again, it goes on. */
+  freeze(why: string): void {
+    this.notice(`${this.node}: qcow2: takes no more changes until it is opened again: ${why}`);
+    this.corrupt = true;
+  }
+
   /** Waits until the corrupt bit, if there was need of it, is written. */
   async marked(): Promise<void> {
     await this.#marking;

@@ -18,7 +18,6 @@ import { parseOptions } from './options.ts';
 import type { Qcow2Options } from './options.ts';
 import { preadv } from './read.ts';
 import { INCOMPAT_DIRTY, QCOW2_MAGIC } from './spec.ts';
-import { qcow2Streamer } from './stream.ts';
 import { pwritev } from './write.ts';
 
 export type { Qcow2Options } from './options.ts';
@@ -80,6 +79,11 @@ class Qcow2State implements DriverState {
   async truncate(length: number): Promise<Ret> {
     const { truncate } = await import('./resize.ts');
     return this.#change(() => truncate(this.#image, length));
+  }
+
+  async makeEmpty(): Promise<Ret> {
+    const { makeEmpty } = await import('./make-empty.ts');
+    return this.#change(() => makeEmpty(this.#image));
   }
 
   /** Freeing leaks leaves the guest's disk as it is; mending tables may not. */
@@ -173,7 +177,7 @@ export const driver: BlockDriver<Qcow2Options> = {
   async open(context, options) {
     return new Qcow2State(await openImage(context, options));
   },
-  streamer: qcow2Streamer,
+  streamer: async () => (await import('./stream.ts')).qcow2Streamer,
   async create(context, size, raw) {
     const { createImage, parseCreateOptions } = await import('./create.ts');
     const options = parseCreateOptions(raw);

@@ -89,7 +89,7 @@ function dropTables(image: Qcow2Image, length: number): Ret {
 }
 
 /** Runs `operation` when tables may be changed, alone. */
-function change(image: Qcow2Image, operation: () => Promise<Ret>): MaybeRet {
+export function change(image: Qcow2Image, operation: () => Promise<Ret>): MaybeRet {
   let done = false;
   return image.faults.retry(() => {
     if (done) return OK;
