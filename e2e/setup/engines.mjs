@@ -37,6 +37,8 @@ const engines = {
  * @returns {string | undefined} the path of its program
  */
 export function findEngine(name) {
+  // They are ended by their process groups.
+  if (process.platform === 'win32') return undefined;
   const { find, also } = engines[name];
   return also.every(which) ? find() : undefined;
 }

@@ -1,0 +1,70 @@
+// The façade in another engine: the cases that every browser gets, and those of this engine alone.
+
+import {
+  blankTab,
+  close,
+  diskCases,
+  events,
+  expectSound,
+  fill,
+  open,
+  read,
+  write,
+} from '../disk-cases.ts';
+import { expect, test } from './fixtures.ts';
+import type { EngineBrowser } from './profile.ts';
+
+for (const { name, kills, run } of diskCases) {
+  test(name, async ({ newTab, newProfile, images, server }) => {
+    const rig = { entry: server.entry, images };
+    if (!kills) {
+      const kill = (): never => {
+        throw new Error('not its own browser');
+      };
+      return run({ ...rig, newTab, kill });
+    }
+    const profile = newProfile();
+    let browser: EngineBrowser | undefined;
+    await run({
+      ...rig,
+      newTab: async () => (browser ??= await profile.launch(server.url)).newTab(),
+      kill: async () => {
+        browser = undefined;
+        await profile.kill();
+      },
+    });
+  });
+}
+
+test('Firefox: storage that is full is ENOSPC, and what was flushed stays whole', async ({
+  engine,
+  newProfile,
+  server,
+}) => {
+  test.skip(engine !== 'firefox', 'a preference of Firefox');
+  const profile = newProfile();
+  const limit = { 'dom.quotaManager.temporaryStorage.fixedLimit': 50 * 1024 };
+  const images = ['opfs', 'idb'].map((driver) => ({
+    driver: 'qcow2',
+    file: { driver, ...(driver === 'opfs' ? { path: 'full.img' } : { database: 'full.img' }) },
+  }));
+  for (const image of images) {
+    const browser = await profile.launch(server.url, limit);
+    const tab = await blankTab(browser);
+    expect(await open(tab, server.entry, image, { ...image, size: '64M' })).toBe('');
+    await write(tab, 0, 4);
+    expect(await fill(tab)).toBe('ENOSPC');
+    expect(await read(tab, 0)).toBe(4);
+    expect(await events(tab)).toContain('BLOCK_IO_ERROR');
+    await profile.kill();
+    // With room again it goes on, and the image is sound.
+    const roomy = await blankTab(await profile.launch(server.url));
+    expect(await open(roomy, server.entry, image)).toBe('');
+    expect(await read(roomy, 0)).toBe(4);
+    await write(roomy, 2 * 1024 * 1024, 6);
+    expect(await read(roomy, 2 * 1024 * 1024)).toBe(6);
+    await expectSound(roomy);
+    await close(roomy);
+    await profile.kill();
+  }
+});
