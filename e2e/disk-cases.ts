@@ -180,7 +180,7 @@ function findLost(tab: Tab, durable: number): Promise<string[]> {
       for (let slot = 0; slot < slots; slot++) {
         const back = new Uint8Array(bytes);
         await disk.read(slot * bytes, back);
-        const least = Math.max(durable - ((durable - slot) % slots), 0);
+        const least = Math.max(durable - ((durable - slot + slots) % slots), 0);
         for (const word of new Set(new Uint32Array(back.buffer))) {
           const known = word >= least && (word % slots === slot || word === 0);
           if (!known) lost.push(`slot ${slot}: ${word} where ${least} was durable`);

@@ -7,12 +7,14 @@ import {
   events,
   expectSound,
   fill,
+  type Kept,
   open,
   read,
   write,
 } from '../disk-cases.ts';
 import { expect, test } from './fixtures.ts';
 import type { EngineBrowser } from './profile.ts';
+import type { Tab } from './tab.ts';
 
 for (const { name, kills, run } of diskCases) {
   test(name, async ({ newTab, newProfile, images, server }) => {
@@ -68,3 +70,30 @@ test('Firefox: storage that is full is ENOSPC, and what was flushed stays whole'
     await profile.kill();
   }
 });
+
+test('a disk of opfs goes to IndexedDB where there are no sync access handles', async ({
+  engine,
+  newProfile,
+  server,
+}) => {
+  // Firefox has none in private windows, WebKitGTK never.
+  const preferences = engine === 'firefox' ? { 'browser.privatebrowsing.autostart': true } : {};
+  const tab = await blankTab(await newProfile().launch(server.url, preferences));
+  const file = { driver: 'opfs', path: 'disks/fallen.img', create: true, size: '64M' };
+  const image = { driver: 'raw', file };
+  expect(await open(tab, server.entry, { ...image, file: { ...file, fallback: false } })).toMatch(
+    engine === 'firefox' ? /^EACCES/ : /^ENOTSUP/,
+  );
+  expect(await open(tab, server.entry, image)).toBe('');
+  expect(await notices(tab)).toMatch(/no synchronous access to files.*was made in IndexedDB/);
+  await write(tab, 12_345, 7);
+  await close(tab);
+  expect(await open(tab, server.entry, image)).toBe('');
+  expect(await notices(tab)).toMatch(/is in IndexedDB, database 'opfs:disks\/fallen.img'/);
+  expect(await read(tab, 12_345)).toBe(7);
+});
+
+/** What the disk that was opened last had to say. */
+async function notices(tab: Tab): Promise<string> {
+  return (await tab.evaluate(() => (globalThis as unknown as Kept).notices, undefined)).join('\n');
+}

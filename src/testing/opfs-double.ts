@@ -29,7 +29,7 @@ export class OpfsDouble implements OpfsEnvironment {
   readonly lockManager: LocksDouble | undefined;
   /** Bytes moved by one call at most. */
   maxTransfer: number = Infinity;
-  /** Bytes of all files at most; beyond it writes fail as `quotaStyle` says. */
+  /** Bytes of all files at most; beyond it writes fail as in Chromium, or fall short as in Firefox. */
   quota: number = Infinity;
   quotaStyle: 'throws' | 'short' = 'throws';
   /** `createSyncAccessHandle` with `mode: 'read-only'`: several readers, ignored, or a TypeError. */
@@ -160,7 +160,10 @@ class HandleDouble implements SyncHandle {
   truncate(size: number): void {
     this.#call('truncate', size, 0);
     const { quota, used } = this.#owner;
-    if (used - this.getSize() + size > quota) throw domError('QuotaExceededError');
+    if (used - this.getSize() + size > quota) {
+      const throws = this.#owner.quotaStyle === 'throws';
+      throw domError(throws ? 'QuotaExceededError' : 'NS_ERROR_FILE_NO_DEVICE_SPACE');
+    }
     this.#file.bytes = this.#file.bytes.slice(0, size);
     this.#file.changes += 1;
     this.#grow(size);

@@ -2,11 +2,17 @@
 
 import { ENOSPC, EROFS } from '../../base/ret.ts';
 
+const ERRNOS: Readonly<Record<string, number>> = {
+  QuotaExceededError: ENOSPC,
+  // Firefox, where `truncate` goes beyond the quota; its `write` takes 0 bytes and says nothing.
+  NS_ERROR_FILE_NO_DEVICE_SPACE: ENOSPC,
+  // A write through a handle that was opened for reading.
+  NoModificationAllowedError: EROFS,
+};
+
 /** The errno, positive; undefined for those that are EIO. */
 export function errnoOfOpfs(error: unknown): number | undefined {
-  if (nameOf(error) === 'QuotaExceededError') return ENOSPC;
-  // A write through a handle that was opened for reading.
-  return nameOf(error) === 'NoModificationAllowedError' ? EROFS : undefined;
+  return ERRNOS[nameOf(error)];
 }
 
 /** True when the handle was closed under us: site data cleared, or the page thrown out. */

@@ -160,6 +160,7 @@ describe('opfs', () => {
     ['open', 'NotSupportedError', 'ENOTSUP'],
     ['root', 'SecurityError', 'EACCES'],
     ['truncate', 'QuotaExceededError', 'ENOSPC'],
+    ['truncate', 'NS_ERROR_FILE_NO_DEVICE_SPACE', 'ENOSPC'],
     ['read', 'InvalidStateError', 'EIO'],
   ])('gives everything back when %s throws %s', async (call, name, code) => {
     const opfs = new OpfsDouble();
