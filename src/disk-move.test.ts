@@ -81,6 +81,30 @@ async function load(disk: Disk, model: Uint8Array, seed: number, until: () => bo
   return operations;
 }
 
+/** Between its thread and `other`, and back. */
+async function hopUnderLoad(disk: Disk, other: IOThread): Promise<void> {
+  const here = disk.thread;
+  const model = new Uint8Array(8 * MIB);
+  let hops = 0;
+  const hopping = (async () => {
+    while (hops < HOPS) {
+      await disk.moveTo(disk.thread === here ? other : here);
+      hops += 1;
+    }
+  })();
+  const operations = await load(disk, model, 11, () => hops >= HOPS);
+  await hopping;
+  expect(operations).toBeGreaterThan(HOPS);
+  const all = new Uint8Array(model.length);
+  await disk.read(0, all);
+  expect(Buffer.compare(all, model)).toBe(0);
+  if ((await disk.stats()).nodes[0]!.driver === 'qcow2') {
+    expect(await disk.check()).toMatchObject({ corruptions: 0, leaks: 0 });
+  }
+  const graphs = await Promise.all([here.queryBlock(), other.queryBlock()]);
+  expect(graphs.filter((nodes) => nodes.length > 0)).toHaveLength(1);
+}
+
 describe('a disk that hops between two IOThreads under load', () => {
   it.each([
     ['memory', async () => ({ driver: 'memory', size: 8 * MIB })],
@@ -90,27 +114,18 @@ describe('a disk that hops between two IOThreads under load', () => {
       async () => ({ ...(await qcow2('top.qcow2')), backing: await qcow2('base.qcow2') }),
     ],
   ])('keeps everything: %s', async (_, options) => {
-    const disk = await openOn(left, await options());
-    const model = new Uint8Array(8 * MIB);
-    let hops = 0;
-    const hopping = (async () => {
-      while (hops < HOPS) {
-        await disk.moveTo(disk.thread === left ? right : left);
-        hops += 1;
-      }
-    })();
-    const operations = await load(disk, model, 11, () => hops >= HOPS);
-    await hopping;
-    expect(operations).toBeGreaterThan(HOPS);
-    const all = new Uint8Array(model.length);
-    await disk.read(0, all);
-    expect(Buffer.compare(all, model)).toBe(0);
-    if (disk.rootNode.length > 0 && (await disk.stats()).nodes[0]!.driver === 'qcow2') {
-      expect(await disk.check()).toMatchObject({ corruptions: 0, leaks: 0 });
-    }
-    expect((await left.queryBlock()).length === 0 || (await right.queryBlock()).length === 0).toBe(
-      true,
+    await hopUnderLoad(await openOn(left, await options()), right);
+  });
+
+  it('keeps everything where requests are messages', async () => {
+    const threads = await Promise.all(
+      ['this', 'that'].map((id) => IOThread.start(host, { id, transport: 'messages' })),
     );
+    await hopUnderLoad(await openOn(threads[0]!, await qcow2('sent.qcow2')), threads[1]!);
+    const disk = await openOn(threads[0]!, { driver: 'memory', size: MIB });
+    await expect(disk.moveTo(left)).rejects.toMatchObject({ code: 'ENOTSUP' });
+    expect(disk.thread).toBe(threads[0]);
+    await Promise.all(threads.map((thread) => thread.close()));
   });
 });
 

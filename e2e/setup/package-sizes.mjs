@@ -32,6 +32,7 @@ const parts = {
   import: '`importDisk`',
   layout: 'what making and streaming qcow2 images share',
   map: '`Disk.map`',
+  'message-relay': 'transport by messages, for pages that are not isolated',
   move: '`Disk.moveTo`',
   'write-watch': 'what `Disk.convertTo` and the exports share',
 };

@@ -17,14 +17,22 @@ import { LatencyHistogram } from './latency-histogram.ts';
 import type { BlockParent } from './quiescence.ts';
 import { Quiescence } from './quiescence.ts';
 
+/** A backend's user on its way to another thread. */
+export interface TakenAway {
+  /** Structured-cloneable. */
+  readonly user: unknown;
+  /** Parts of it that are handed over rather than copied. */
+  readonly transfer: readonly Transferable[];
+}
+
 /** Whoever makes requests through a backend, as far as a move to another thread concerns it. */
 export interface BackendUser {
   /** Makes no new requests; resolves when the last one is answered. */
   pause(): Promise<void>;
   /** Goes on: the move was given up. */
   resume(): void;
-  /** Ends here; answers what the other thread makes it of. Structured-cloneable. */
-  takeAway(): unknown;
+  /** Ends here; answers what the other thread makes it of. */
+  takeAway(): TakenAway;
 }
 
 export interface BlockBackendOptions {

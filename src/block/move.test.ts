@@ -76,7 +76,7 @@ function give(backend: BlockBackend, calls: string[]): void {
   backend.user = {
     pause: async () => void calls.push('pause'),
     resume: () => void calls.push('resume'),
-    takeAway: () => (calls.push('takeAway'), { made: backend.name }),
+    takeAway: () => (calls.push('takeAway'), { user: { made: backend.name }, transfer: [] }),
   };
 }
 

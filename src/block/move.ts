@@ -45,7 +45,7 @@ export interface MovedBackend {
   readonly readOnly: boolean;
   readonly enableWriteCache: boolean;
   readonly stats: Readonly<Record<string, number>>;
-  /** What its user needs to be made again there: `BackendUser.takeAway`. */
+  /** What its user needs to be made again there: `TakenAway.user`. */
   readonly user: unknown;
 }
 
@@ -54,8 +54,8 @@ export interface MovedGraph {
   /** Parents before children. */
   readonly nodes: readonly MovedNode[];
   readonly backends: readonly MovedBackend[];
-  /** Buffers inside that are handed over rather than copied. */
-  readonly transfer: readonly ArrayBuffer[];
+  /** What inside is handed over rather than copied: buffers, ports. */
+  readonly transfer: readonly Transferable[];
 }
 
 /** What hangs together. */
@@ -111,15 +111,16 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     throw error;
   }
   // From here on nothing can fail: closing answers no errors.
+  const transfer: Transferable[] = [];
   const movedBackends = backends.map((backend) => {
     const { name, root, readOnly, enableWriteCache } = backend;
     const stats = backend.stats.snapshot();
-    const user = backend.user!.takeAway();
+    const taken = backend.user!.takeAway();
+    transfer.push(...taken.transfer);
     graph.forgetBackend(backend);
-    return { name, nodeName: root!.name, readOnly, enableWriteCache, stats, user };
+    return { name, nodeName: root!.name, readOnly, enableWriteCache, stats, user: taken.user };
   });
   const movedNodes: MovedNode[] = [];
-  const transfer: ArrayBuffer[] = [];
   for (const node of nodes) {
     const owned = graph.isOwned(node);
     const carried = await node.detach();
@@ -276,13 +277,16 @@ async function giveBack(
   moved: MovedGraph,
   opened: ReadonlyMap<string, BlockNode>,
 ): Promise<MovedGraph> {
-  for (const { name } of moved.backends) {
-    const backend = graph.backends.find((candidate) => candidate.name === name);
-    if (backend === undefined) continue;
-    backend.user?.takeAway();
+  const transfer: Transferable[] = [];
+  const backends = moved.backends.map((from) => {
+    const backend = graph.backends.find((candidate) => candidate.name === from.name);
+    if (backend === undefined) return from;
+    const taken = backend.user?.takeAway();
     graph.forgetBackend(backend);
-  }
-  const transfer: ArrayBuffer[] = [];
+    if (taken === undefined) return from;
+    transfer.push(...taken.transfer);
+    return { ...from, user: taken.user };
+  });
   const nodes: MovedNode[] = [];
   for (const from of moved.nodes) {
     const node = opened.get(from.nodeName);
@@ -296,8 +300,10 @@ async function giveBack(
     transfer.push(...(carried?.transfer ?? []));
     nodes.push({ ...from, carried: carried?.data });
   }
-  const kept = moved.transfer.filter((buffer) => buffer.byteLength > 0);
-  return { ...moved, nodes, transfer: [...new Set([...kept, ...transfer])] };
+  const kept = moved.transfer.filter(
+    (part) => !(part instanceof ArrayBuffer) || part.byteLength > 0,
+  );
+  return { nodes, backends, transfer: [...new Set([...kept, ...transfer])] };
 }
 
 /** Flushes from the tops: a node hands its flush on to the children that it writes to. */

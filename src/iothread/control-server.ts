@@ -26,7 +26,7 @@ import type {
 } from './control.ts';
 import type { DeviceState } from './device-messages.ts';
 import { DeviceTable } from './device-table.ts';
-import type { MovedDevice } from './device-table.ts';
+import type { MovedDevice, MovedPortDevice } from './device-table.ts';
 import { ExportTable } from './export-table.ts';
 import { ImportTable } from './import-table.ts';
 import { JobTable } from './job-table.ts';
@@ -159,6 +159,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
     const { prepareAttach } = await import('../block/move.ts');
     await prepareAttach(this.#graph, nodes);
+    await this.#devices.prepare();
   }
 
   async blockdevDetach(nodeName: string): Promise<MovedGraph> {
@@ -169,7 +170,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init'> {
   async blockdevAttach(moved: MovedGraph): Promise<void> {
     const { attachGraph } = await import('../block/move.ts');
     const failure = await attachGraph(this.#graph, moved, {
-      adopt: (backend, user) => this.#devices.adopt(backend, user as MovedDevice),
+      adopt: (backend, user) => this.#devices.adopt(backend, user as MovedDevice | MovedPortDevice),
       onNotice: (nodeName, message) => this.#event({ event: 'NOTICE', nodeName, message }),
     });
     if (failure === undefined) return;

@@ -4,13 +4,12 @@
 import type { AioContext } from '../aio/aio-context.ts';
 import { errorCode } from '../base/ret.ts';
 import { isShared } from '../base/shared-buffer.ts';
-import type { BlockBackend } from '../block/block-backend.ts';
+import type { BlockBackend, TakenAway } from '../block/block-backend.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { IOErrorReport, RingPositions } from '../virtio/virtio-blk.ts';
-import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
 import { VQ_BAD_MESSAGE } from '../virtio/virtqueue.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
@@ -23,9 +22,8 @@ import type {
   WorkerMessage,
 } from './control.ts';
 import type { DeviceState } from './device-messages.ts';
-import { MessageRelay } from './message-relay.ts';
+import type { MessageRelay } from './message-relay.ts';
 
-const WASM_PAGE = 65536;
 /** Queues of one device at most. */
 const MAX_QUEUES = 64;
 /** Slots of a device that is reached by messages, and pages of 64 KiB for their data. */
@@ -40,6 +38,16 @@ export interface MovedDevice {
   readonly resumeAt: RingPositions | undefined;
 }
 
+/** The same for one that is reached by messages: its rings stay behind. */
+export interface MovedPortDevice {
+  readonly options: PortDeviceOptions;
+  readonly port: MessagePort;
+  /** What the relay there takes before anything from the port. */
+  readonly waiting: readonly unknown[];
+  readonly broken: number;
+  readonly lastErrno: number;
+}
+
 export class DeviceTable {
   readonly #context: AioContext;
   readonly #doorbell: Int32Array;
@@ -48,6 +56,7 @@ export class DeviceTable {
   readonly #devices = new Map<string, VirtioBlk>();
   /** Of the devices that are reached by messages. */
   readonly #relays = new Map<string, MessageRelay>();
+  #Relay: typeof MessageRelay | undefined;
 
   constructor(
     context: AioContext,
@@ -72,40 +81,32 @@ export class DeviceTable {
   add(options: DeviceOptions): DeviceSetup {
     checkMemory(options);
     const channel = new SharedArrayBuffer(DeviceChannel.bytes(options.numQueues));
-    this.adopt(this.#newBackend(options), { options, channel, resumeAt: undefined });
+    this.#plug(this.#newBackend(options), { options, channel, resumeAt: undefined });
     return { channel };
   }
 
   /** Adds a device for the MessageDriver at the other end of `port`. */
-  addPort(options: PortDeviceOptions, port: MessagePort): DeviceState {
-    const { id, drive, queueSize, poolPages, serial = id } = options;
+  async addPort(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState> {
     checkPool(options);
-    const layout = VirtioBlkDriver.layout(queueSize, poolPages);
-    const pages = Math.ceil((layout.ramBytes + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    const place = { memory, ramBase: 0, ramBytes: layout.ramBytes, scratch: layout.ramBytes };
-    const channel = DeviceChannel.local(1);
-    const device = this.#newDevice(
-      this.#newBackend(options),
-      { id, drive, ...place, numQueues: 1, serial },
-      channel,
-      () => relay.call(),
-    );
-    const relay = new MessageRelay({
-      context: this.#context,
-      port,
-      channel,
-      doorbell: this.#doorbell,
-      memory: new Uint8Array(memory.buffer, 0, layout.ramBytes),
-      layout,
-      onMalformed: () => device.break(VQ_BAD_MESSAGE),
-    });
-    this.#relays.set(id, relay);
-    return relay.state;
+    await this.prepare();
+    const moved = { options, port, waiting: [], broken: 0, lastErrno: 0 };
+    return this.#plugPort(this.#newBackend(options), moved).state;
   }
 
-  /** Makes a device on `backend`, a new one or one that another thread served so far. */
-  adopt(backend: BlockBackend, moved: MovedDevice): void {
+  /** Loads what `adopt` needs. */
+  async prepare(): Promise<void> {
+    if (!isShared(this.#doorbell.buffer)) {
+      this.#Relay ??= (await import('./message-relay.ts')).MessageRelay;
+    }
+  }
+
+  /** Makes a device again that another thread served so far, on `backend`. */
+  adopt(backend: BlockBackend, moved: MovedDevice | MovedPortDevice): void {
+    if ('port' in moved) this.#plugPort(backend, moved);
+    else this.#plug(backend, moved);
+  }
+
+  #plug(backend: BlockBackend, moved: MovedDevice): void {
     const { options, channel, resumeAt } = moved;
     const { id, numQueues } = options;
     const device = this.#newDevice(
@@ -115,12 +116,52 @@ export class DeviceTable {
       () => this.#post({ diskplane: 'call', device: id }),
       resumeAt,
     );
+    this.#setUser(backend, device, () => {
+      const user: MovedDevice = { options, channel, resumeAt: device.leave() };
+      return { user, transfer: [] };
+    });
+  }
+
+  #plugPort(backend: BlockBackend, moved: MovedPortDevice): MessageRelay {
+    const { options, port } = moved;
+    const { id, drive, queueSize, poolPages, serial = id } = options;
+    const { memory, layout } = this.#Relay!.memory(queueSize, poolPages);
+    const { ramBytes } = layout;
+    const place = { memory, ramBase: 0, ramBytes, scratch: ramBytes, numQueues: 1 };
+    const channel = DeviceChannel.local(1);
+    channel.setLastErrno(moved.lastErrno);
+    if (moved.broken !== 0) channel.break(moved.broken);
+    const device = this.#newDevice(backend, { id, drive, serial, ...place }, channel, () =>
+      relay.call(),
+    );
+    const relay = new this.#Relay!({
+      context: this.#context,
+      port,
+      channel,
+      doorbell: this.#doorbell,
+      memory,
+      layout,
+      onMalformed: () => device.break(VQ_BAD_MESSAGE),
+    });
+    this.#relays.set(id, relay);
+    for (const message of moved.waiting) relay.take(message);
+    this.#setUser(backend, device, () => {
+      device.leave();
+      this.#relays.delete(id);
+      const { broken, lastErrno } = channel;
+      const user: MovedPortDevice = { options, port, waiting: relay.leave(), broken, lastErrno };
+      return { user, transfer: [port] };
+    });
+    return relay;
+  }
+
+  #setUser(backend: BlockBackend, device: VirtioBlk, takeAway: () => TakenAway): void {
     backend.user = {
       pause: () => device.pause(),
       resume: () => device.resume(),
-      takeAway: (): MovedDevice => {
-        this.#devices.delete(id);
-        return { options, channel, resumeAt: device.leave() };
+      takeAway: () => {
+        this.#devices.delete(device.id);
+        return takeAway();
       },
     };
   }

@@ -183,9 +183,9 @@ export class IOThread {
    */
   async blockdevMove(nodeName: string, target: IOThread, signal?: AbortSignal): Promise<number> {
     if (target === this) return 0;
-    if (this.transport === 'messages' || target.transport === 'messages') {
-      const message = `'${nodeName}' cannot move: disks that take messages stay in their IOThread`;
-      throw new BlockError('ENOTSUP', message);
+    if (this.transport !== target.transport) {
+      const ways = `from '${this.id}' (${this.transport}) to '${target.id}' (${target.transport})`;
+      throw new BlockError('ENOTSUP', `'${nodeName}' cannot move ${ways}: not the same transport`);
     }
     let start = 0;
     const onPause = (): void => void (start = this.#host.now());

@@ -1,6 +1,6 @@
 // The IOThread's side of a device that is reached by messages: plays the guest of a virtqueue in
 // memory of its own, so that there is one way into the device. A message's requests go into the ring
-// together; completions leave in one message for each turn of the loop.
+// together; completions leave in one message for each turn of the loop. Loaded where there is need.
 
 import type { AioContext, BottomHalf } from '../aio/aio-context.ts';
 import { EventNotifier } from '../aio/event-notifier.ts';
@@ -8,6 +8,7 @@ import { WAIT_MESSAGE } from '../virtio/device-channel.ts';
 import type { DeviceChannel } from '../virtio/device-channel.ts';
 import { VIRTIO_BLK_S_OK } from '../virtio/spec.ts';
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
+import { QUEUE_SCRATCH_BYTES } from '../virtio/wasm-queue.ts';
 import type { DriverLayout } from '../virtio/virtio-blk-driver.ts';
 import {
   FIELD_BYTES,
@@ -19,16 +20,28 @@ import {
 } from './device-messages.ts';
 import type { AnswerBatch, DevicePort, DeviceState, RequestBatch } from './device-messages.ts';
 
-export interface MessageRelayOptions {
+const WASM_PAGE = 65536;
+
+interface RelayedRequest {
+  /** The other side's slot. */
+  readonly theirs: number;
+  readonly type: number;
+  readonly offset: number;
+}
+
+/** Memory for a device and its relay. */
+export interface RelayMemory {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: DriverLayout;
+}
+
+export interface MessageRelayOptions extends RelayMemory {
   readonly context: AioContext;
   /** To the page's MessageDriver, or whoever holds the other end. */
   readonly port: DevicePort;
   /** The device's, local to this thread. The device calls `call` where it says `sendCall`. */
   readonly channel: DeviceChannel;
   readonly doorbell: Int32Array;
-  /** The device's RAM, laid out as `layout` says. */
-  readonly memory: Uint8Array;
-  readonly layout: DriverLayout;
   /** Breaks the device: a message was malformed. */
   readonly onMalformed: () => void;
 }
@@ -39,13 +52,20 @@ export class MessageRelay {
   readonly #driver: VirtioBlkDriver;
   readonly #onMalformed: () => void;
   readonly #answerLater: BottomHalf;
-  // By the driver's slot: the other side's, and the type. By the other side's: whether it is in flight.
-  readonly #theirs: Int32Array;
-  readonly #types: Uint32Array;
+  /** In the ring or being served, by the driver's slot, in their order. */
+  readonly #requests = new Map<number, RelayedRequest>();
+  /** By the other side's slot: whether it is in flight. */
   readonly #taken: Uint8Array;
   #answers: number[] = [];
   #outgoing: ArrayBuffer[] = [];
   readonly #onDone: (slot: number, status: number) => void;
+
+  /** Memory for a device whose driver has `queueSize` slots and `poolPages` pages for their data. */
+  static memory(queueSize: number, poolPages: number): RelayMemory {
+    const layout = VirtioBlkDriver.layout(queueSize, poolPages);
+    const pages = Math.ceil((layout.ramBytes + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
+    return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages }), layout };
+  }
 
   /** Starts the device. */
   constructor(options: MessageRelayOptions) {
@@ -53,8 +73,6 @@ export class MessageRelay {
     this.#port = options.port;
     this.#channel = channel;
     this.#onMalformed = options.onMalformed;
-    this.#theirs = new Int32Array(layout.queueSize);
-    this.#types = new Uint32Array(layout.queueSize);
     this.#taken = new Uint8Array(layout.queueSize);
     this.#answerLater = context.newBottomHalf(() => this.#answer());
     this.#onDone = (slot, status): void => this.#finish(slot, status);
@@ -64,8 +82,9 @@ export class MessageRelay {
       kick.set();
       context.notify();
     };
-    this.#driver = new VirtioBlkDriver({ memory: options.memory, layout, channel, ring });
-    this.#port.onmessage = ({ data }: MessageEvent<unknown>): void => this.#take(data);
+    const memory = new Uint8Array(options.memory.buffer, 0, layout.ramBytes);
+    this.#driver = new VirtioBlkDriver({ memory, layout, channel, ring });
+    this.#port.onmessage = ({ data }: MessageEvent<unknown>): void => this.take(data);
     this.#port.onmessageerror = (): void => this.#onMalformed();
   }
 
@@ -79,6 +98,18 @@ export class MessageRelay {
     this.#answerLater.schedule();
   }
 
+  /**
+   * Ends here, the device having left, for a relay of another IOThread to go on with the port. Answers
+   * the messages for that one's `take`: what was not served, and what still comes before the port goes.
+   */
+  leave(): unknown[] {
+    this.#answerLater.cancel();
+    this.#answer();
+    const waiting: unknown[] = [this.#unserved()];
+    this.#port.onmessage = ({ data }: MessageEvent<unknown>): void => void waiting.push(data);
+    return waiting;
+  }
+
   /** Sends and hears nothing more. */
   close(): void {
     this.#answerLater.cancel();
@@ -86,7 +117,8 @@ export class MessageRelay {
     this.#port.close();
   }
 
-  #take(message: unknown): void {
+  /** As if `message` had come by the port. */
+  take(message: unknown): void {
     if (this.#channel.broken !== 0) return;
     const batch = parseRequestBatch(message, this.#taken.length);
     if (batch === undefined || !this.#submit(batch)) return this.#onMalformed();
@@ -107,23 +139,39 @@ export class MessageRelay {
         this.#driver.put(slot, 0, new Uint8Array(data[buffers]!));
         buffers += 1;
       }
+      const offset = requests[at + FIELD_OFFSET]!;
       this.#taken[theirs] = 1;
-      this.#theirs[slot] = theirs;
-      this.#types[slot] = type;
-      this.#driver.submit(slot, type, requests[at + FIELD_OFFSET]!);
+      this.#requests.set(slot, { theirs, type, offset });
+      this.#driver.submit(slot, type, offset);
     }
     return true;
   }
 
   #finish(slot: number, status: number): void {
-    const theirs = this.#theirs[slot]!;
-    const bytes = this.#driver.bytesOf(slot);
+    const { theirs, type } = this.#requests.get(slot)!;
+    this.#requests.delete(slot);
     this.#taken[theirs] = 0;
     this.#answers.push(theirs, status);
-    if (status !== VIRTIO_BLK_S_OK || bytes === 0 || (this.#types[slot]! & 1) === 1) return;
-    const data = new Uint8Array(bytes);
+    const reads = (type & 1) === 0 && this.#driver.bytesOf(slot) > 0;
+    if (reads && status === VIRTIO_BLK_S_OK) this.#outgoing.push(this.#dataOf(slot));
+  }
+
+  #unserved(): RequestBatch {
+    const fields: number[] = [];
+    const data: ArrayBuffer[] = [];
+    for (const [slot, { theirs, type, offset }] of this.#requests) {
+      const bytes = this.#driver.bytesOf(slot);
+      fields.push(theirs, type, offset, bytes);
+      if (bytes > 0 && (type & 1) === 1) data.push(this.#dataOf(slot));
+    }
+    const { writeCache } = this.#channel;
+    return { requests: Float64Array.from(fields), data, writeCache };
+  }
+
+  #dataOf(slot: number): ArrayBuffer {
+    const data = new Uint8Array(this.#driver.bytesOf(slot));
     this.#driver.get(slot, 0, data);
-    this.#outgoing.push(data.buffer);
+    return data.buffer;
   }
 
   #answer(): void {
