@@ -6,43 +6,41 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { buildPage, serveBench } from './bench/bench-server.mjs';
-import { findBenchBrowser, startBrowser } from './bench/start-browser.mjs';
+import { ensureBrowser } from './setup/browser.mjs';
 import { ensureDependencies } from './setup/dependencies.mjs';
+import { ensureEngine } from './setup/engines.mjs';
 import { ensureGuest } from './setup/ensure-guest.mjs';
-import { run, runMain, say, SetupError, stage, which } from './setup/shell.mjs';
+import { root, run, runMain, say, SetupError, stage, which } from './setup/shell.mjs';
 import { ensureWasm } from './setup/wasm.mjs';
+
+const browsers = ['chromium', 'firefox', 'webkit'];
 
 const help = `npm run bench -- [options]
   --only PATTERN   only the rows whose name matches (a regular expression)
-  --browser WHICH  chromium, firefox, or the path of one (chromium)
+  --browser NAME   ${browsers.join(', ')} (chromium)
   --pin            the whole browser on one CPU (Linux): steadier, where others share the machine
   --rounds N       rounds of each side of a row (9)
-  --ms N           least length of a round in milliseconds (150)
+  --ms N           shortest round, milliseconds (150); slow rows have longer ones
   --json FILE      write the report there as well
   --help
 
 Rows that boot the Linux guest are left out where it cannot be built. All rows take about ten minutes.`;
 
-/** The longest that one row may take: booting two guests on a busy machine. */
-const ROW_LIMIT_MS = 400_000;
-
 await runMain(async () => {
   const options = readOptions();
   if (options.help) return console.log(help);
-  const scratch = mkdtempSync(join(tmpdir(), 'diskplane-bench-'));
+  const page = mkdtempSync(join(tmpdir(), 'diskplane-bench-page-'));
   try {
     const browser = await stage('set-up', async () => {
       await ensureDependencies();
       await ensureWasm();
-      const found = await findBenchBrowser(options.browser);
       await guestUnlessUnavailable();
-      await buildPage(join(scratch, 'page'));
-      return found;
+      await buildPage(page);
+      return findBrowser(options.browser);
     });
     if (options.pin) await pinToOneCpu();
     const before = load();
-    const { text, report } = await stage('bench', () => measure(browser, scratch, options));
+    const { text, report } = await stage('bench', () => measureRows(browser, page, options));
     const machineLoad = `load average ${before} before, ${load()} after`;
     console.log(`\n${text}\n${machineLoad}`);
     if (options.json) {
@@ -50,7 +48,7 @@ await runMain(async () => {
     }
     if (report.failed.length > 0) throw new SetupError(`${report.failed.length} rows failed`);
   } finally {
-    rmSync(scratch, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    rmSync(page, { recursive: true, force: true });
   }
 });
 
@@ -68,6 +66,9 @@ function readOptions() {
       },
     });
     if (values.only !== undefined) new RegExp(values.only);
+    if (!browsers.includes(values.browser)) {
+      throw new Error(`--browser is '${values.browser}', not one of ${browsers.join(', ')}`);
+    }
     for (const name of ['rounds', 'ms']) {
       if (values[name] !== undefined && !(Number(values[name]) >= 1)) {
         throw new Error(`--${name} is '${values[name]}', not a number from 1 on`);
@@ -88,6 +89,23 @@ async function guestUnlessUnavailable() {
   }
 }
 
+/** @param {string} kind */
+async function findBrowser(kind) {
+  const path = kind === 'chromium' ? await ensureBrowser() : await ensureEngine(kind);
+  if (!path) throw new SetupError(`there is no ${kind} to measure`);
+  return { kind, path };
+}
+
+/** @param {string} outDir */
+async function buildPage(outDir) {
+  const { build } = await import('vite');
+  await build({
+    configFile: join(root, 'vite.config.ts'),
+    logLevel: 'error',
+    build: { outDir, emptyOutDir: true },
+  });
+}
+
 /** All that this process starts from here on stays on one CPU, the browser with its threads. */
 async function pinToOneCpu() {
   const taskset = which('taskset');
@@ -102,43 +120,24 @@ function load() {
 }
 
 /**
- * @param {import('./bench/start-browser.mjs').Browser} browser
- * @param {string} scratch folder with the built page in it
+ * @param {Awaited<ReturnType<typeof findBrowser>>} browser
+ * @param {string} page folder with the built page
  * @param {ReturnType<typeof readOptions>} options
- * @returns {Promise<{ text: string, report: { failed: readonly object[] } }>}
  */
-async function measure(browser, scratch, options) {
-  let onMessage = () => {};
-  const server = await serveBench(join(scratch, 'page'), join(scratch, 'images'), (message) =>
-    onMessage(message),
-  );
-  for (const name of ['only', 'rounds', 'ms']) {
-    if (options[name]) server.url.searchParams.set(name, options[name]);
-  }
-  if (options.pin) server.url.searchParams.set('pinned', '');
+async function measureRows(browser, page, options) {
+  const query = {};
+  for (const name of ['only', 'rounds', 'ms']) if (options[name]) query[name] = options[name];
+  if (options.pin) query.pinned = '';
+  const { runnerImport } = await import('vite');
+  const { module } = await runnerImport(join(root, 'e2e/bench/measure.ts'));
   const start = performance.now();
-  const seconds = () => ((performance.now() - start) / 1000).toFixed(0).padStart(4);
-  const running = startBrowser(browser, join(scratch, 'profile'), server.url.href);
-  let limit;
+  const onRow = (row) => {
+    const seconds = Math.round((performance.now() - start) / 1000);
+    say(`${String(seconds).padStart(4)} s  ${row}`);
+  };
   try {
-    return await new Promise((resolve, reject) => {
-      const fail = (why) => reject(new SetupError(why));
-      const patience = () => {
-        clearTimeout(limit);
-        limit = setTimeout(() => fail('the page says nothing any more'), ROW_LIMIT_MS);
-      };
-      patience();
-      onMessage = (message) => {
-        patience();
-        if (message.error !== undefined) fail(message.error);
-        else if (message.report === undefined) say(`${seconds()} s  ${message.row}`);
-        else resolve(message);
-      };
-      void running.ended.then((words) => fail(`the browser ended: ${words}`));
-    });
-  } finally {
-    clearTimeout(limit);
-    await running.stop();
-    await server.close();
+    return await module.measure({ browser, page, query, onRow });
+  } catch (error) {
+    throw new SetupError(error.message);
   }
 }
