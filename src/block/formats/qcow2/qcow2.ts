@@ -122,8 +122,11 @@ class Qcow2State implements DriverState {
   }
 
   counters(): Record<string, number> {
-    const { map, refcounts, cowBytes, freed } = this.#image;
+    const { l1, map, refcounts, cowBytes, freed } = this.#image;
     return {
+      // Of L2 tables and refcount blocks, bounded by 'cache-size'; then what is always in memory.
+      cacheMemory: map.cache.memory + refcounts.cache.memory,
+      tableMemory: l1.bytes.length + refcounts.table.length,
       l2Hits: map.cache.hits,
       l2Misses: map.cache.misses,
       l2Evictions: map.cache.evictions,

@@ -52,6 +52,8 @@ export class TableCache {
   misses = 0;
   evictions = 0;
   dirtyCount = 0;
+  /** Bytes of tables that there is room for now; at most `capacity` slices. */
+  memory = 0;
   /** Clusters a byte: exact, as the size is a power of two. */
   readonly #perCluster: number;
   readonly #owner: TableCacheOwner;
@@ -189,6 +191,7 @@ export class TableCache {
       if (at === 0) {
         const count = Math.min(ARENA_SLICES, this.capacity - this.#slices.length);
         this.#arena = new MemoryRegion(new Uint8Array(count * this.sliceBytes));
+        this.memory += count * this.sliceBytes;
       }
       const made = new TableSlice(this.#arena!, at * this.sliceBytes, this.sliceBytes);
       this.#slices.push(made);
