@@ -278,7 +278,7 @@ test('is as small as the README says', () => {
   const measured = packageSizes();
   expect(Object.keys(said)).toEqual(measured.map(({ file }) => file));
   const wrong = measured.filter(
-    ({ file, gzipped }) => Math.abs(said[file]! - gzipped) > 0.05 * gzipped,
+    ({ file, gzipped }) => Math.abs(said[file]! - gzipped) > Math.max(100, 0.05 * gzipped),
   );
   expect(wrong, 'npm run build -- --readme puts them right').toEqual([]);
 });
