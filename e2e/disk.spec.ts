@@ -77,3 +77,42 @@ async function limitStorage(page: Page, quotaSize: number | undefined): Promise<
     ...(quotaSize === undefined ? {} : { quotaSize }),
   });
 }
+
+test('in a private window, where each call of OPFS is dear, few are made', async ({
+  privatePage: page,
+  sourceURL,
+}) => {
+  await page.goto('blank.html');
+  const answer = await page.evaluate(async (entry) => {
+    const { openDisk } = (await import(entry)) as typeof Diskplane;
+    const notices: string[] = [];
+    const file = { driver: 'opfs', 'node-name': 'file', path: 'private.qcow2', create: true };
+    const disk = await openDisk(
+      { driver: 'qcow2', file, size: '64M' },
+      { onEvent: (event) => void (event.event === 'NOTICE' && notices.push(event.message)) },
+    );
+    const calls = async (): Promise<number> => {
+      const { counts } = await disk.stats();
+      const { hostReads, hostWrites } = counts.find(
+        ({ nodeName }) => nodeName === 'file',
+      )!.counters;
+      return hostReads! + hostWrites!;
+    };
+    const page = new Uint8Array(4096);
+    const opened = await calls();
+    for (let i = 0; i < 1024; i++) await disk.write(i * 4096, page.fill(i));
+    await disk.flush();
+    const written = await calls();
+    for (let i = 0; i < 1024; i++) {
+      await disk.read(i * 4096, page);
+      if (page.some((byte) => byte !== i % 256)) throw new Error(`page ${i} is not what it was`);
+    }
+    const read = await calls();
+    await disk.close();
+    return { notices, writing: written - opened, reading: read - written };
+  }, sourceURL('src/index.ts'));
+  expect(answer.notices.join()).toMatch(/storage is slow here .* private windows.* in batches/);
+  // 4 MiB in 1024 pieces: windows of 256 KiB, and some for tables.
+  expect(answer.writing).toBeLessThan(60);
+  expect(answer.reading).toBeLessThan(30);
+});

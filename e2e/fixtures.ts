@@ -86,6 +86,8 @@ export class Profile {
 export interface Fixtures {
   /** A profile with no browser yet: for tests that end browsers and start them again. */
   profile: Profile;
+  /** A page of a private window, which forgets, and whose OPFS is slow. */
+  privatePage: Page;
   /** An image server without files, closed at the test's end. */
   images: ImageServer;
   /** Where the built workbench is; `baseURL` is the dev server. */
@@ -125,6 +127,13 @@ export const test: TestType<
   page: async ({ context }, use) => {
     const page: Page = context.pages()[0] ?? (await context.newPage());
     await use(page);
+  },
+  privatePage: async ({ baseURL }, use) => {
+    const executablePath = (await findBrowser()) ?? (await ensureBrowser());
+    const browser = await chromium.launch({ executablePath, args: [...FLAGS] });
+    const context = await browser.newContext(baseURL === undefined ? {} : { baseURL });
+    await use(await context.newPage());
+    await browser.close();
   },
   images: async ({}, use) => {
     const images = await startImageServer();

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { WorkbenchHooks } from '../src/demo/test-hooks.ts';
 import { expect, test } from './fixtures.ts';
+import type * as GuestRig from './guest-rig.ts';
 
 /** The page's global object. */
 export interface Hooked {
@@ -36,8 +37,22 @@ export function guestRun(page: Page, command: string): Promise<string> {
   }, command);
 }
 
+/** Boots a guest in `page`, as `globalThis.rig`; `module` is the URL of guest-rig.ts. */
+export function bootRig(page: Page, module: string, options: GuestRig.RigOptions): Promise<string> {
+  return page.evaluate(
+    async ({ module, options }) => ((await import(module)) as typeof GuestRig).boot(options),
+    { module, options },
+  );
+}
+
+/** Types to the guest of `bootRig`; answers what it says until its next prompt. */
+export function type(page: Page, keys: string): Promise<string> {
+  return page.evaluate((keys) => rig.type(keys), keys);
+}
+
 function run(tool: string, ...args: string[]): string {
-  return execFileSync(tool, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  const env = { ...process.env, PATH: `${process.env['PATH']}:/sbin:/usr/sbin` };
+  return execFileSync(tool, args, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 /** The tools that judge a disk: where one is missing, the test fails under CI and is skipped else. */
@@ -95,15 +110,49 @@ export function qemuCheck(overlay: string): { corruptions: number; leaks: number
 
 /** qemu-img, e2fsck and debugfs on the overlay: clean, and the files of /data are in it. */
 export function judgeFiles(work: string, overlay: string, base: string, sums: string): void {
-  process.env['PATH'] += ':/sbin:/usr/sbin';
   expect(qemuCheck(overlay)).toEqual({ corruptions: 0, leaks: 0, errors: 0 });
+  const flat = flatten(work, overlay, base);
+  run('e2fsck', '-fn', flat); // Throws when it exits with anything but 0: clean.
+  checkFiles(work, flat, sums);
+}
 
+/**
+ * The same after a power cut in the midst of writing: the journal is played back first, as the next boot
+ * would. The first `synced` files that /data/sums names are whole.
+ */
+export function judgeAfterCrash(work: string, overlay: string, base: string, synced: number): void {
+  expect(qemuCheck(overlay)).toMatchObject({ corruptions: 0, errors: 0 });
+  const flat = flatten(work, overlay, base);
+  repair(flat);
+  run('e2fsck', '-fn', flat);
+  const sums = join(work, 'sums');
+  run('debugfs', '-R', `dump /data/sums ${sums}`, flat);
+  const lines = readFileSync(sums, 'utf8').replaceAll('/data/', '').trim().split('\n');
+  expect(lines.length).toBeGreaterThanOrEqual(synced);
+  checkFiles(work, flat, lines.slice(0, synced).join('\n'));
+}
+
+/** Plays the journal back, and what a boot would do besides; throws where that is not enough. */
+function repair(flat: string): void {
+  try {
+    run('e2fsck', '-fp', flat);
+  } catch (error) {
+    // 1: repaired.
+    if ((error as { status: number }).status !== 1) throw error;
+  }
+}
+
+function flatten(work: string, overlay: string, base: string): string {
   // The overlay does not name its backing file; QEMU is told.
   copyFileSync(base, join(work, 'base.img'));
   run('qemu-img', 'rebase', '-u', '-b', join(work, 'base.img'), '-F', 'raw', overlay);
   const flat = join(work, 'flat.img');
   run('qemu-img', 'convert', '-O', 'raw', overlay, flat);
-  run('e2fsck', '-fn', flat); // Throws when it exits with anything but 0: clean.
+  return flat;
+}
+
+/** `sums` as md5sum writes them, of files of /data. */
+function checkFiles(work: string, flat: string, sums: string): void {
   for (const line of sums.split('\n')) {
     const [md5, name] = line.trim().split(/\s+/);
     const out = join(work, 'file');

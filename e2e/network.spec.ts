@@ -4,6 +4,7 @@
 import type { Page } from '@playwright/test';
 import type * as DiskImage from '../src/demo/embedded-guest/disk-image.ts';
 import { expect, test } from './fixtures.ts';
+import { bootRig } from './guest-page.ts';
 import type { Hooked } from './guest-page.ts';
 import type { Fault } from './server/fault.ts';
 
@@ -83,3 +84,54 @@ for (const [name, fault, now, afterwards] of cases) {
     expect(await type(page, 'v')).toContain(afterwards);
   });
 }
+
+/** What lasts: each try fails, and the guest hears of it after at most five times the time limit. */
+const lasting: readonly [fault: Fault, says: string][] = [
+  [{ kind: 'status', status: 500 }, 'status 500'],
+  [{ kind: 'stall', bytes: 1000 }, 'no complete answer'],
+  [{ kind: 'hang' }, 'no complete answer'],
+  [{ kind: 'truncate', bytes: 1000 }, 'the body ends'],
+  [{ kind: 'reset', bytes: 1000 }, 'the request failed'],
+  [{ kind: 'refuse' }, 'the request failed'],
+  [{ kind: 'wrong-content-range' }, 'asked for bytes'],
+  [{ kind: 'no-total' }, 'total size'],
+  [{ kind: 'weak-etag' }, 'no ETag to check'],
+];
+
+test('failures that last reach the guest as I/O errors within the time limit, and are not kept', async ({
+  page,
+  images,
+  sourceURL,
+}) => {
+  await page.goto('blank.html');
+  const image = await patternedImage(page, sourceURL('src/demo/embedded-guest/disk-image.ts'));
+  images.setFile('/net.img', { bytes: image });
+  const http = {
+    driver: 'http',
+    'node-name': 'server',
+    url: `${images.url}/net.img`,
+    timeout: 0.5,
+  };
+  const disk = {
+    driver: 'qcow2',
+    file: { driver: 'opfs', path: 'net.qcow2', create: true },
+    backing: { driver: 'raw', file: { ...http, 'cache-size': '256K', readahead: 0 } },
+  };
+  await bootRig(page, sourceURL('e2e/guest-rig.ts'), { disk, guest: 'embedded' });
+  for (const [fault, says] of lasting) {
+    images.setFault('/net.img', fault);
+    expect(await page.evaluate(() => rig.type('v')), fault.kind).toContain('IO-ERROR');
+    const lastError = await page.evaluate(async () => {
+      const { nodes } = await rig.disk.stats();
+      return nodes.find(({ nodeName }) => nodeName === 'server')!.info['lastError'];
+    });
+    // A machine that is busy enough lets any try run out of time.
+    expect(lastError, fault.kind).toMatch(new RegExp(`${says}|no complete answer`));
+    images.setFault('/net.img', undefined);
+    expect(await page.evaluate(() => rig.type('v')), fault.kind).toContain(OK);
+  }
+  const events = await page.evaluate(() => rig.events.map(({ event }) => event));
+  expect(events.filter((event) => event === 'BLOCK_IO_ERROR').length).toBeGreaterThanOrEqual(
+    lasting.length,
+  );
+});
