@@ -140,6 +140,7 @@ export class FileState implements DriverState {
       bytesWritten: this.#bytesWritten,
       bytesBounced: this.#bounced,
       shortTransfers: this.#short,
+      ...this.#handle.counters?.(),
     };
   }
 

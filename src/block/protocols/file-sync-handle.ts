@@ -20,4 +20,6 @@ export interface SyncHandle {
   flush(): void;
   /** Lets the file go. Idempotent. */
   close(): void;
+  /** Counts of what reached the host, where that is not what was called. */
+  counters?(): Record<string, number>;
 }
