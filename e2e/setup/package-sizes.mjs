@@ -26,6 +26,7 @@ const parts = {
   'qcow2-make-empty': '`Disk.reset` of qcow2 images',
   'qcow2-resize': 'resizing of qcow2 images',
   'qcow2-stream': 'qcow2 images as streams',
+  'batched-handle': 'batches for `opfs` in private windows, where it is slow',
   convert: '`Disk.convertTo`',
   create: '`createDisk`',
   export: '`Disk.exportImage`, `Disk.exportNode`',

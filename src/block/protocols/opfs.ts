@@ -5,7 +5,6 @@
 import { EIO, errorCode } from '../../base/ret.ts';
 import { BlockError } from '../block-error.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
-import { BatchedHandle } from './batched-handle.ts';
 import { FileState } from './file-state.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
 import { browserIdb } from './idb-environment.ts';
@@ -110,7 +109,7 @@ async function openState(
     }
     return new FileState({
       nodeName,
-      handle: slow ? new BatchedHandle(handle) : handle,
+      handle: slow ? await batched(handle) : handle,
       readOnly: flags.readOnly,
       optTransfer: slow ? OPT_TRANSFER_SLOW : OPT_TRANSFER,
       errnoOf: errnoOfOpfs,
@@ -216,6 +215,12 @@ async function lock(environment: OpfsEnvironment, request: OpfsOpenRequest): Pro
 /** Asked anew after each wait, which the compiler would not believe of a property. */
 function isAborted(signal: AbortSignal | undefined): boolean {
   return signal?.aborted === true;
+}
+
+/** Few windows are private, so few have to load it. */
+async function batched(handle: SyncHandle): Promise<SyncHandle> {
+  const { BatchedHandle } = await import('./batched-handle.ts');
+  return new BatchedHandle(handle);
 }
 
 /** What a read costs here: the least of a few, nanoseconds, since a busy machine makes more of any. */
