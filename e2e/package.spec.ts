@@ -116,11 +116,29 @@ test('pleases publint and attw', async () => {
   expect(report.match(/^(node16 \(from ESM\)|bundler): OK\b.*$/gm)).toHaveLength(2 * entries);
 });
 
-test('has types, and the README an example that they allow', async () => {
+/** What the README's later examples take from the first one. */
+const FROM_THE_FIRST: Readonly<Record<string, string>> = {
+  emulator: "import('v86').V86",
+  disk: "import('diskplane').Disk",
+  device: "import('diskplane/v86').V86Device",
+};
+
+test('has types, and the README examples that they allow', async () => {
   const readme = readFileSync(join(project.package, 'README.md'), 'utf8');
-  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
+  const [example = '', ...later] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+    ([, code]) => code!,
+  );
   expect(example).toContain('attachVirtioBlk');
+  expect(later.length).toBeGreaterThan(0);
   project.depend('v86');
+  const files = ['main.ts', ...later.map((_, i) => `later-${i}.ts`)];
+  for (const [i, code] of later.entries()) {
+    const known = Object.entries(FROM_THE_FIRST).filter(
+      ([name]) => !code.includes(`const ${name}`),
+    );
+    const declared = known.map(([name, type]) => `declare const ${name}: ${type};\n`).join('');
+    writeFileSync(join(project.folder, `later-${i}.ts`), `export {};\n${declared}${code}`);
+  }
   const others = `import * as inline from 'diskplane/inline';
 import 'diskplane/worker';
 await using again = await inline.openDisk('memory:1M', { workerUrl: '/worker.js' });
@@ -139,7 +157,7 @@ again.close satisfies () => Promise<void>;
     types: [],
     skipDefaultLibCheck: true,
   };
-  const config = JSON.stringify({ compilerOptions, files: ['main.ts'] });
+  const config = JSON.stringify({ compilerOptions, files });
   writeFileSync(join(project.folder, 'tsconfig.json'), config);
   expect(await project.run('typescript/bin/tsc', ['-p', '.'])).toBe('');
 });
