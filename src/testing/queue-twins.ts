@@ -1,9 +1,11 @@
 // The TypeScript and the WebAssembly queue side by side on equal guests: every call goes to both, and
 // every answer, table and byte of guest memory must be the same. Canaries lie around guest RAM.
 
+import { PACKED_CODE } from '../virtio/packed-code.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
-import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import type { QueueModule } from '../virtio/wasm-module.ts';
+import { SPLIT_CODE, instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import {
   REQ_IN_BYTES,
@@ -27,7 +29,7 @@ export class QueueTwins {
   readonly #twin: Uint8Array;
   readonly #memory: Uint8Array;
   readonly #scratch: number;
-  readonly #module: ReturnType<typeof instantiateQueueModule>;
+  readonly #modules: Readonly<Record<'split' | 'packed', QueueModule>>;
 
   /** `ramSize`: bytes; not a multiple of anything, so that the end is tested. */
   constructor(ramSize: number, shared: boolean) {
@@ -37,7 +39,10 @@ export class QueueTwins {
     const pages = (this.#scratch + QUEUE_SCRATCH_BYTES) / PAGE + 1;
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
     this.#memory = new Uint8Array(memory.buffer).fill(CANARY);
-    this.#module = instantiateQueueModule(memory);
+    this.#modules = {
+      split: instantiateQueueModule(memory, SPLIT_CODE),
+      packed: instantiateQueueModule(memory, PACKED_CODE),
+    };
     this.#twin = this.#memory.subarray(GAP, GAP + ramSize);
   }
 
@@ -50,7 +55,7 @@ export class QueueTwins {
         ? new PackedQueue({ region, config })
         : new SplitQueue({ region, config });
     this.wasm = new WasmQueue({
-      module: this.#module,
+      module: this.#modules[config.packed === true ? 'packed' : 'split'],
       ramBase: GAP,
       ramSize: region.length,
       scratch: this.#scratch,

@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { RingBuilder, ringConfig } from '../testing/ring-builder.ts';
+import { PACKED_CODE } from './packed-code.ts';
 import { SplitQueue } from './split-queue.ts';
 import {
   REQ_IN_BYTES,
@@ -18,7 +19,7 @@ import {
   VQ_OK,
   type Virtqueue,
 } from './virtqueue.ts';
-import { instantiateQueueModule, queueModuleBytes } from './wasm-module.ts';
+import { SPLIT_CODE, instantiateQueueModule, queueModuleBytes } from './wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from './wasm-queue.ts';
 
 const PAGE = 65_536;
@@ -41,9 +42,14 @@ function sections(module: Uint8Array): number[] {
   return ids;
 }
 
-describe.each([true, false])('the module, shared: %s', (shared) => {
+describe.each([
+  { code: SPLIT_CODE, shared: true },
+  { code: SPLIT_CODE, shared: false },
+  { code: PACKED_CODE, shared: true },
+  { code: PACKED_CODE, shared: false },
+])('the module, packed: $code.packed, shared: $shared', ({ code, shared }) => {
   it('has code only: neither data nor a start function, which would touch guest memory', () => {
-    const bytes = queueModuleBytes(shared);
+    const bytes = queueModuleBytes(code, shared);
     // Types, imports, functions, exports, code.
     expect(sections(bytes)).toEqual([1, 2, 3, 7, 10]);
     expect(bytes.length).toBeLessThan(4096);
@@ -54,16 +60,18 @@ describe.each([true, false])('the module, shared: %s', (shared) => {
   it('leaves memory as it is', () => {
     const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared });
     const bytes = new Uint8Array(memory.buffer).fill(0xc5);
-    instantiateQueueModule(memory);
+    instantiateQueueModule(memory, code);
     expect(bytes.every((byte) => byte === 0xc5)).toBe(true);
   });
 
   it('takes no memory of the other kind', () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: !shared });
-    const module = new WebAssembly.Module(queueModuleBytes(shared));
+    const module = new WebAssembly.Module(queueModuleBytes(code, shared));
     expect(() => new WebAssembly.Instance(module, { env: { memory } })).toThrow('shared');
   });
+});
 
+describe.each([true, false])('a queue, shared: %s', (shared) => {
   it('goes on when memory grows at any moment', () => {
     // Memory that is not shared may have no maximum.
     const memory = new WebAssembly.Memory(

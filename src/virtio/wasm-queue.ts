@@ -13,7 +13,7 @@ import {
   type Virtqueue,
   type VirtqueueConfig,
 } from './virtqueue.ts';
-import type { QueueModule, RingExports } from './wasm-module.ts';
+import type { QueueExports, QueueModule } from './wasm-module.ts';
 
 // As in wasm/layout.ts: words of the state, bytes of the tables.
 const STATE_WORDS = 64;
@@ -35,7 +35,7 @@ const PACKED_START = 0x8000;
 export const QUEUE_SCRATCH_BYTES = 65536;
 
 export interface WasmQueueOptions {
-  /** From `instantiateQueueModule`, on the memory that holds guest RAM. */
+  /** From `instantiateQueueModule`, on the memory that holds guest RAM; for rings as `config` says. */
   readonly module: QueueModule;
   /** Where guest-physical address 0 is in the memory, bytes, a multiple of 4. */
   readonly ramBase: number;
@@ -49,8 +49,7 @@ export interface WasmQueueOptions {
 /** A `Virtqueue` over a WebAssembly.Memory. Memory that is not shared may grow between calls. */
 export class WasmQueue implements Virtqueue {
   readonly size: number;
-  readonly #module: QueueModule;
-  readonly #calls: RingExports;
+  readonly #calls: QueueExports;
   readonly #packed: boolean;
   readonly #memory: WebAssembly.Memory;
   readonly #scratch: number;
@@ -70,13 +69,13 @@ export class WasmQueue implements Virtqueue {
       scratch + QUEUE_SCRATCH_BYTES <= ramBase || scratch >= ramBase + ramSize,
       'scratch overlaps guest RAM',
     );
-    this.#module = module;
     this.#packed = config.packed === true;
-    this.#calls = this.#packed ? module.packed : module.exports;
+    assert(module.packed === this.#packed, 'the code is for the other kind of ring');
+    this.#calls = module.exports;
     this.#memory = module.memory;
     this.#scratch = scratch;
     this.size = config.size;
-    module.exports.init(
+    this.#calls.init(
       scratch,
       ramBase,
       ramSize,
@@ -87,7 +86,7 @@ export class WasmQueue implements Virtqueue {
       (config.eventIdx ? FEATURE_EVENT_IDX : 0) | (config.indirect ? FEATURE_INDIRECT : 0),
       checkConfig(config, ramSize),
     );
-    if (this.#packed) module.exports.restore(scratch, PACKED_START, PACKED_START);
+    if (this.#packed) this.#calls.restore(scratch, PACKED_START, PACKED_START);
     this.#derive();
   }
 
@@ -178,6 +177,6 @@ export class WasmQueue implements Virtqueue {
       if (this.error === VQ_OK) this.#state[ERROR] = VQ_BAD_INDEX;
       return;
     }
-    this.#module.exports.restore(this.#scratch, avail, used);
+    this.#calls.restore(this.#scratch, avail, used);
   }
 }
