@@ -7,6 +7,7 @@ import type { BlockNode } from '../src/block/block-node.ts';
 import { Graph } from '../src/block/graph.ts';
 import { createImage } from '../src/block/create.ts';
 import { openGraph } from '../src/block/open.ts';
+import { nodeStats } from '../src/block/query-stats.ts';
 import { BrowserHost } from '../src/host/browser.ts';
 import { conformanceCases, runConformance } from '../src/testing/conformance.ts';
 import { checkReadOnly } from '../src/testing/read-only-conformance.ts';
@@ -101,7 +102,7 @@ async function runWritable(question: ConformanceQuestion): Promise<ConformanceAn
         ...(again === undefined ? {} : { reopen }),
       });
       (ran ? answer.passed : answer.skipped).push(test.name);
-      for (const stats of graph.queryBlockstats()) {
+      for (const stats of graph.nodes.map(nodeStats)) {
         answeredSync += stats.answeredSync;
         promises += stats.promises;
       }
@@ -123,7 +124,7 @@ async function runReadOnly(question: ConformanceQuestion): Promise<ConformanceAn
   const node = await openGraph(graph, { driver: 'raw', file });
   const failed: string[] = [];
   await checkReadOnly(node, expected, SEED).catch((error: unknown) => failed.push(String(error)));
-  const [stats] = graph.queryBlockstats();
+  const [stats] = graph.nodes.map(nodeStats);
   await graph.closeAll();
   const { answeredSync = 0, promises = 0 } = stats ?? {};
   return {

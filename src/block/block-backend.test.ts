@@ -9,6 +9,7 @@ import { REQ_FUA } from './block-driver.ts';
 import { BlockNode } from './block-node.ts';
 import { Graph } from './graph.ts';
 import { openGraph } from './open.ts';
+import { backendInfo } from './query-stats.ts';
 
 const context = testContext();
 
@@ -102,7 +103,7 @@ describe('BlockBackend', () => {
     const backend = graph.newBackend({ name: 'b', nodeName: 'n' });
     expect(await backend.preadv(0, bytes(512))).toBe(0);
     expect(await backend.pwritev(0, bytes(512))).toBe(0);
-    const { latency, stats } = graph.queryBackends()[0]!;
+    const { latency, stats } = backendInfo(backend);
     const total = (counts: readonly number[]): number => counts.reduce((sum, n) => sum + n, 0);
     expect([total(latency.rd), total(latency.wr), stats['promises']]).toEqual([1, 1, 2]);
     // 3 ms lie above 2048 µs.

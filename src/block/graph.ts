@@ -6,8 +6,6 @@ import { BlockBackend } from './block-backend.ts';
 import type { BlockChild, ChildRole } from './block-child.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
-import { backendInfo, nodeInfo, nodeStats } from './query.ts';
-import type { BlockBackendInfo, BlockNodeInfo, BlockNodeStats } from './query.ts';
 
 /** How a backend is made; see `BlockBackendOptions`. */
 export interface BackendRequest {
@@ -251,20 +249,5 @@ export class Graph {
     for (const backend of this.backends) await this.closeBackend(backend).catch(note);
     for (const node of this.nodes) await this.release(node).catch(note);
     if (failure !== undefined) throw failure as Error;
-  }
-
-  /** Every node, for people and tools (`query-named-block-nodes`). Plain data. */
-  queryBlock(): BlockNodeInfo[] {
-    return this.nodes.map(nodeInfo);
-  }
-
-  /** Running counts of every node (`query-blockstats`). Plain data. */
-  queryBlockstats(): BlockNodeStats[] {
-    return this.nodes.map(nodeStats);
-  }
-
-  /** Every backend with its counts. Plain data. */
-  queryBackends(): BlockBackendInfo[] {
-    return this.backends.map(backendInfo);
   }
 }

@@ -8,7 +8,7 @@ import { ControllableState } from '../testing/controllable.ts';
 import { testContext } from '../testing/test-context.ts';
 import { BlockNode } from './block-node.ts';
 import { Graph } from './graph.ts';
-import { nodeStats } from './query.ts';
+import { nodeStats } from './query-stats.ts';
 
 function setup(): {
   node: BlockNode;

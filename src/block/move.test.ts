@@ -122,7 +122,7 @@ describe('a move', () => {
     expect(calls).toEqual(['pause', 'takeAway']);
     const adopted: unknown[] = [];
     await attachGraph(there, moved, {
-      adopt: (made, user) => adopted.push([made.name, made.enableWriteCache, user]),
+      adopt: (made, user) => void adopted.push([made.name, made.enableWriteCache, user]),
     });
     expect(adopted).toEqual([['vda', false, { made: 'vda' }]]);
     const read = new Uint8Array(1024);

@@ -151,7 +151,7 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
 /** How a graph is taken in. */
 export interface AttachOptions {
   /** Makes a backend's user again. Throws BlockError. */
-  readonly adopt: (backend: BlockBackend, user: unknown) => void;
+  readonly adopt: (backend: BlockBackend, user: unknown) => void | Promise<void>;
   readonly onNotice?: (nodeName: string, message: string) => void;
 }
 
@@ -191,7 +191,7 @@ export async function attachGraph(
     for (const from of [...moved.nodes].reverse()) {
       opened.set(from.nodeName, await attachNode(graph, from, opened, options));
     }
-    for (const backend of moved.backends) adoptBackend(graph, backend, options);
+    for (const backend of moved.backends) await adoptBackend(graph, backend, options);
     return undefined;
   } catch (cause) {
     const error =
@@ -264,11 +264,15 @@ async function attachNode(
   }
 }
 
-function adoptBackend(graph: Graph, from: MovedBackend, options: AttachOptions): void {
+async function adoptBackend(
+  graph: Graph,
+  from: MovedBackend,
+  options: AttachOptions,
+): Promise<void> {
   const { name, nodeName, readOnly, enableWriteCache } = from;
   const backend = graph.newBackend({ name, nodeName, readOnly, enableWriteCache });
   backend.stats.restore(from.stats);
-  options.adopt(backend, from.user);
+  await options.adopt(backend, from.user);
 }
 
 /** Closes what was attached so far, parents first, and takes back what it had been handed. */

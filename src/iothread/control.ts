@@ -7,7 +7,8 @@ import type { Progress } from '../block/jobs/job.ts';
 import type { MapEntry } from '../block/jobs/map.ts';
 import type { MovedGraph, MovedNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
-import type { BlockNodeInfo, BlockNodeStats } from '../block/query.ts';
+import type { BlockNodeInfo } from '../block/query.ts';
+import type { BlockNodeStats } from '../block/query-stats.ts';
 import type { DriverUrls } from '../host/driver-urls.ts';
 import type { DeviceState } from './device-messages.ts';
 import type { PollOptions } from './poll-options.ts';
@@ -54,6 +55,8 @@ export interface DeviceOptions {
   /** Answer to GET_ID, at most 20 ASCII characters. */
   readonly serial?: string;
   readonly readOnly?: boolean;
+  /** The driver may use packed rings (VIRTIO_F_RING_PACKED). Default: split ones alone. */
+  readonly packed?: boolean;
 }
 
 /** How a virtio-blk device is added whose driver sends messages. */
@@ -193,3 +196,21 @@ export interface IOThreadControl {
   /** Flushes and closes everything. The worker may be terminated afterwards. */
   quit(): Promise<void>;
 }
+
+/** Calls whose code the worker loads when the first of them comes. */
+export type SeldomCall =
+  | 'blockResize'
+  | 'blockGeneration'
+  | 'blockdevPlanMove'
+  | 'blockdevPrepareAttach'
+  | 'blockdevDetach'
+  | 'blockdevAttach'
+  | 'blockdevTakeBack'
+  | 'queryBlockstats'
+  | 'blockLatencyHistogramSet'
+  | 'exportNext'
+  | 'exportEnd'
+  | 'importWrite'
+  | 'importEnd'
+  | 'queryIothread'
+  | 'setPoll';

@@ -12,6 +12,7 @@ import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { IOErrorReport, RingPositions } from '../virtio/virtio-blk.ts';
 import { VQ_BAD_MESSAGE } from '../virtio/virtqueue.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import type { QueueCode } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import type {
   DeviceOptions,
@@ -54,6 +55,7 @@ export class DeviceTable {
   readonly #graph: Graph;
   readonly #post: (message: WorkerMessage) => void;
   readonly #devices = new Map<string, VirtioBlk>();
+  #packedCode: QueueCode | undefined;
   /** Of the devices that are reached by messages. */
   readonly #relays = new Map<string, MessageRelay>();
   #Relay: typeof MessageRelay | undefined;
@@ -78,8 +80,9 @@ export class DeviceTable {
   }
 
   /** Adds a device for a driver in shared memory. */
-  add(options: DeviceOptions): DeviceSetup {
+  async add(options: DeviceOptions): Promise<DeviceSetup> {
     checkMemory(options);
+    await this.#loadCode(options);
     const channel = new SharedArrayBuffer(DeviceChannel.bytes(options.numQueues));
     this.#plug(this.#newBackend(options), { options, channel, resumeAt: undefined });
     return { channel };
@@ -101,9 +104,19 @@ export class DeviceTable {
   }
 
   /** Makes a device again that another thread served so far, on `backend`. */
-  adopt(backend: BlockBackend, moved: MovedDevice | MovedPortDevice): void {
-    if ('port' in moved) this.#plugPort(backend, moved);
-    else this.#plug(backend, moved);
+  async adopt(backend: BlockBackend, moved: MovedDevice | MovedPortDevice): Promise<void> {
+    if ('port' in moved) {
+      this.#plugPort(backend, moved);
+    } else {
+      await this.#loadCode(moved.options);
+      this.#plug(backend, moved);
+    }
+  }
+
+  /** Loads the code for the rings that a device's driver may use. */
+  async #loadCode({ packed }: DeviceOptions): Promise<void> {
+    if (packed === true)
+      this.#packedCode ??= (await import('../virtio/packed-code.ts')).PACKED_CODE;
   }
 
   #plug(backend: BlockBackend, moved: MovedDevice): void {
@@ -196,7 +209,9 @@ export class DeviceTable {
     resumeAt?: RingPositions,
   ): VirtioBlk {
     const { id } = options;
-    const module = instantiateQueueModule(options.memory);
+    const split = instantiateQueueModule(options.memory);
+    const packed =
+      options.packed === true ? instantiateQueueModule(options.memory, this.#packedCode) : split;
     const device = new VirtioBlk({
       id,
       context: this.#context,
@@ -206,7 +221,7 @@ export class DeviceTable {
       ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
       newQueue: (index, config) =>
         new WasmQueue({
-          module,
+          module: config.packed === true ? packed : split,
           ramBase: options.ramBase,
           ramSize: options.ramBytes,
           scratch: options.scratch + index * QUEUE_SCRATCH_BYTES,

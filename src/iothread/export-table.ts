@@ -5,7 +5,7 @@ import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import type { ImageExport } from '../block/jobs/export.ts';
-import type { JobTable } from './job-table.ts';
+import type { BegunJob } from './job-table.ts';
 
 interface OpenExport {
   readonly image: ImageExport;
@@ -14,36 +14,29 @@ interface OpenExport {
 
 export class ExportTable {
   readonly #graph: Graph;
-  readonly #jobs: JobTable;
   readonly #open = new Map<number, OpenExport>();
 
-  constructor(graph: Graph, jobs: JobTable) {
+  constructor(graph: Graph) {
     this.#graph = graph;
-    this.#jobs = jobs;
   }
 
-  /** See `IOThreadControl`. */
-  async begin(id: number, nodeName: string, format: string): Promise<number> {
-    const { job, end } = this.#jobs.begin(id);
-    try {
-      const { ImageExport } = await import('../block/jobs/export.ts');
-      const image = await ImageExport.begin(this.#graph, nodeName, format, job);
-      const close = async (): Promise<void> => {
-        this.#open.delete(id);
-        await image.close();
-        end();
-      };
-      if (job.signal!.aborted) {
-        await image.close();
-        throw job.signal!.reason;
-      }
-      this.#open.set(id, { image, end: close });
-      job.signal!.addEventListener('abort', () => void close().catch(() => {}), { once: true });
-      return image.length;
-    } catch (error) {
+  /** Begins the export that is job `id`; see `IOThreadControl`. The job's end is the caller's on failure. */
+  async begin(id: number, begun: BegunJob, nodeName: string, format: string): Promise<number> {
+    const { job, end } = begun;
+    const { ImageExport } = await import('../block/jobs/export.ts');
+    const image = await ImageExport.begin(this.#graph, nodeName, format, job);
+    const close = async (): Promise<void> => {
+      this.#open.delete(id);
+      await image.close();
       end();
-      throw error;
+    };
+    if (job.signal!.aborted) {
+      await image.close();
+      throw job.signal!.reason;
     }
+    this.#open.set(id, { image, end: close });
+    job.signal!.addEventListener('abort', () => void close().catch(() => {}), { once: true });
+    return image.length;
   }
 
   async next(id: number): Promise<Uint8Array<ArrayBuffer> | undefined> {

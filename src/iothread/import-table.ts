@@ -4,30 +4,31 @@ import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import type { ImageImport } from '../block/jobs/import.ts';
 import type { BlockdevOptions } from './control.ts';
-import type { JobTable } from './job-table.ts';
+import type { BegunJob } from './job-table.ts';
 
 export class ImportTable {
   readonly #graph: Graph;
-  readonly #jobs: JobTable;
   readonly #open = new Map<number, ImageImport>();
 
-  constructor(graph: Graph, jobs: JobTable) {
+  constructor(graph: Graph) {
     this.#graph = graph;
-    this.#jobs = jobs;
   }
 
-  /** See `IOThreadControl`. */
-  async begin(id: number, target: BlockdevOptions, size: number | undefined): Promise<void> {
-    const { job, end } = this.#jobs.begin(id);
+  /** Begins the import that is job `id`; see `IOThreadControl`. On failure the job is the caller's to end. */
+  async begin(
+    id: number,
+    { job, end }: BegunJob,
+    target: BlockdevOptions,
+    size: number | undefined,
+  ): Promise<void> {
+    const { ImageImport } = await import('../block/jobs/import.ts');
+    const image = new ImageImport(this.#graph, target, size, job);
+    image.over.then(end, end);
+    this.#open.set(id, image);
     try {
-      const { ImageImport } = await import('../block/jobs/import.ts');
-      const image = new ImageImport(this.#graph, target, size, job);
-      image.over.then(end, end);
-      this.#open.set(id, image);
       await image.ready;
     } catch (error) {
       this.#open.delete(id);
-      end();
       throw error;
     }
   }

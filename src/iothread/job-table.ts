@@ -11,6 +11,12 @@ interface Running {
   readonly over: Promise<unknown>;
 }
 
+/** A job that lasts until `end`. */
+export interface BegunJob {
+  readonly job: Job;
+  readonly end: () => void;
+}
+
 export class JobTable {
   readonly #context: WorkerContext;
   readonly #post: (message: WorkerMessage) => void;
@@ -32,7 +38,7 @@ export class JobTable {
   }
 
   /** Begins job `id`, which lasts for more than one call, until `end`. */
-  begin(id: number): { readonly job: Job; readonly end: () => void } {
+  begin(id: number): BegunJob {
     const controller = new AbortController();
     let end = (): void => {};
     const over = new Promise<void>((resolve) => (end = resolve));

@@ -52,14 +52,16 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
   const control = new Proxy({} as IOThreadControl, {
     get: (_target, name) => {
       if (name === 'init') return init;
-      return (...args: unknown[]) => {
-        const method = (server as unknown as Record<PropertyKey, unknown> | undefined)?.[name];
-        if (typeof method !== 'function') throw new Error(`no control call '${String(name)}'`);
-        const answer = (method as (...args: unknown[]) => Promise<unknown>).apply(server, args);
-        return context!.track(answer);
-      };
+      return (...args: unknown[]) => context!.track(call(server!, name, args));
     },
   });
   expose(control, endpoint as ComlinkEndpoint);
   endpoint.start?.();
+}
+
+async function call(server: ControlServer, name: PropertyKey, args: unknown[]): Promise<unknown> {
+  const calls: object = name in server ? server : await server.seldomCalls();
+  const method = (calls as Record<PropertyKey, unknown>)[name];
+  if (typeof method !== 'function') throw new Error(`no control call '${String(name)}'`);
+  return (method as (...args: unknown[]) => unknown).apply(calls, args);
 }

@@ -8,6 +8,7 @@ import { BlockError } from '../block/block-error.ts';
 import { Graph } from '../block/graph.ts';
 import { openGraph } from '../block/open.ts';
 import type { OpenGraphOptions } from '../block/open.ts';
+import { nodeInfo } from '../block/query.ts';
 import { OptionReader } from '../block/option-reader.ts';
 import { registerDriver } from '../block/registry.ts';
 import { ControllableState } from './controllable.ts';
@@ -120,6 +121,6 @@ export async function failure(
 
 /** `driver ro|rw roles of children` of every node. */
 export const shape = (graph: Graph): string[] =>
-  graph
-    .queryBlock()
+  graph.nodes
+    .map(nodeInfo)
     .map((n) => `${n.driver} ${n.readOnly ? 'ro' : 'rw'} ${n.children.map((c) => c.role).join()}`);

@@ -5,7 +5,8 @@
 import type { DeviceChannel } from './device-channel.ts';
 import { BOUNCE_PAGE, BouncePool } from './bounce-pool.ts';
 import { DriverQueue } from './driver-queue.ts';
-import { PackedDriverQueue, type GuestQueue } from './packed-driver-queue.ts';
+import type { DriverQueueOptions } from './driver-queue.ts';
+import type { GuestQueue } from './packed-driver-queue.ts';
 import { MAX_REQUEST_BYTES } from './request-driver.ts';
 import type { RequestDriver } from './request-driver.ts';
 import {
@@ -48,8 +49,8 @@ export interface DriverOptions {
   readonly channel: DeviceChannel;
   /** Rings the device's doorbell. */
   readonly ring: () => void;
-  /** Uses a packed ring. Default: a split one. */
-  readonly packed?: boolean;
+  /** Makes the ring, split or packed. Default: `DriverQueue`, a split one. */
+  readonly newQueue?: (options: DriverQueueOptions) => GuestQueue;
 }
 
 export class VirtioBlkDriver implements RequestDriver {
@@ -81,10 +82,9 @@ export class VirtioBlkDriver implements RequestDriver {
     this.memory = options.memory;
     this.channel = options.channel;
     this.#ring = options.ring;
-    const packed = options.packed === true;
     const where = { memory: options.memory, offset: layout.ring, size: layout.queueSize };
     const queueOptions = { ...where, maxSegments: MAX_PAGES, eventIdx: true };
-    this.queue = packed ? new PackedDriverQueue(queueOptions) : new DriverQueue(queueOptions);
+    this.queue = options.newQueue?.(queueOptions) ?? new DriverQueue(queueOptions);
     this.#pool = new BouncePool(layout.pool, layout.poolPages);
     this.#bytes = new Uint32Array(layout.queueSize);
     this.#pages = new Int32Array(layout.queueSize * MAX_PAGES);
@@ -95,9 +95,9 @@ export class VirtioBlkDriver implements RequestDriver {
       this.#onDone(slot, status);
       this.#release(slot);
     };
-    const { size, desc, avail, used } = this.queue.config;
+    const { size, desc, avail, used, packed } = this.queue.config;
     this.channel.setQueue(0, { size, desc, avail, used, lastAvail: 0, usedIdx: 0 });
-    const ringFeature = packed ? 1n << BigInt(VIRTIO_F_RING_PACKED) : 0n;
+    const ringFeature = packed === true ? 1n << BigInt(VIRTIO_F_RING_PACKED) : 0n;
     this.channel.start(FEATURES | ringFeature, true);
     this.#ring();
   }

@@ -7,6 +7,8 @@ import { BlockNode } from '../block/block-node.ts';
 import { ControllableState } from '../testing/controllable.ts';
 import { testContext } from '../testing/test-context.ts';
 import { DeviceChannel } from './device-channel.ts';
+import { DriverQueue } from './driver-queue.ts';
+import { PackedDriverQueue } from './packed-driver-queue.ts';
 import { PackedQueue } from './packed-queue.ts';
 import { SplitQueue } from './split-queue.ts';
 import {
@@ -72,7 +74,8 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boo
       layout: LAYOUT,
       channel,
       ring,
-      packed: options.packed === true,
+      newQueue: (queue) =>
+        options.packed === true ? new PackedDriverQueue(queue) : new DriverQueue(queue),
     });
   const results: number[] = [];
   const go = async (driver: VirtioBlkDriver): Promise<void> => {

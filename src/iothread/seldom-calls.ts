@@ -1,0 +1,120 @@
+// Control calls that few sessions make: in a file of their own, so that the others need not load it.
+// Calls that are jobs only begin on the ControlServer: `jobCancel` must find them at once.
+
+import { transfer } from 'comlink';
+import { BlockError } from '../block/block-error.ts';
+import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
+import type { MovedGraph } from '../block/move.ts';
+import { nodeStats } from '../block/query-stats.ts';
+import type { BlockNodeStats } from '../block/query-stats.ts';
+import type { IOThreadControl, IOThreadStats, MovingNode, SeldomCall } from './control.ts';
+import { expectOk } from './control-server.ts';
+import type { ControlServer } from './control-server.ts';
+import type { MovedDevice, MovedPortDevice } from './device-table.ts';
+import { ExportTable } from './export-table.ts';
+import { ImportTable } from './import-table.ts';
+import { parsePollOptions } from './poll-options.ts';
+import type { PollOptions } from './poll-options.ts';
+
+export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
+  readonly exports: ExportTable;
+  readonly imports: ImportTable;
+  readonly #server: ControlServer;
+  /** A graph that could not be attached, for the page to bring back to where it was. */
+  #comingBack: MovedGraph | undefined;
+
+  constructor(server: ControlServer) {
+    this.#server = server;
+    this.exports = new ExportTable(server.graph);
+    this.imports = new ImportTable(server.graph);
+  }
+
+  async blockResize(nodeName: string, length: number): Promise<void> {
+    if (!Number.isSafeInteger(length) || length < 0 || length % 512 !== 0) {
+      throw new BlockError('EINVAL', `a disk cannot be ${length} bytes long: not whole sectors`);
+    }
+    const node = this.#server.graph.get(nodeName);
+    expectOk(await node.truncate(length), `resize of '${nodeName}' to ${length} bytes`, nodeName);
+    this.#server.event({ event: 'BLOCK_RESIZE', nodeName, length });
+  }
+
+  async blockGeneration(nodeName: string): Promise<string> {
+    return this.#server.graph.get(nodeName).generation();
+  }
+
+  async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
+    const { nodes } = planMove(this.#server.graph, this.#server.graph.get(nodeName));
+    return nodes.map(({ name, driver }) => ({ nodeName: name, driver }));
+  }
+
+  async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
+    await prepareAttach(this.#server.graph, nodes);
+    await this.#server.devices.prepare();
+  }
+
+  async blockdevDetach(nodeName: string): Promise<MovedGraph> {
+    return handOver(await detachGraph(this.#server.graph, nodeName));
+  }
+
+  async blockdevAttach(moved: MovedGraph): Promise<void> {
+    const failure = await attachGraph(this.#server.graph, moved, {
+      adopt: (backend, user) =>
+        this.#server.devices.adopt(backend, user as MovedDevice | MovedPortDevice),
+      onNotice: (nodeName, message) => this.#server.event({ event: 'NOTICE', nodeName, message }),
+    });
+    if (failure === undefined) return;
+    this.#comingBack = failure.moved;
+    throw failure.error;
+  }
+
+  async blockdevTakeBack(): Promise<MovedGraph> {
+    const moved = this.#comingBack;
+    if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
+    this.#comingBack = undefined;
+    return handOver(moved);
+  }
+
+  async queryBlockstats(): Promise<readonly BlockNodeStats[]> {
+    return this.#server.graph.nodes.map(nodeStats);
+  }
+
+  async blockLatencyHistogramSet(on: boolean): Promise<void> {
+    this.#server.graph.setTiming(on);
+  }
+
+  exportNext(job: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return this.exports.next(job);
+  }
+  exportEnd(job: number): Promise<void> {
+    return this.exports.end(job);
+  }
+
+  importWrite(job: number, bytes: Uint8Array): Promise<void> {
+    return this.imports.write(job, bytes);
+  }
+  importEnd(job: number): Promise<void> {
+    return this.imports.end(job);
+  }
+
+  async queryIothread(): Promise<IOThreadStats> {
+    const { settings, ns } = this.#server.context.pollPolicy;
+    return {
+      pollMaxNs: settings.maxNs,
+      pollGrow: settings.grow,
+      pollShrink: settings.shrink,
+      pollNs: ns,
+      loop: { ...this.#server.context.counters },
+      devices: this.#server.devices.stats(),
+    };
+  }
+
+  async setPoll(options: PollOptions): Promise<void> {
+    const { pollPolicy } = this.#server.context;
+    pollPolicy.settings = parsePollOptions(options, pollPolicy.settings);
+  }
+}
+
+/** Sends buffers that a disk in memory consists of along instead of copying them. */
+function handOver(moved: MovedGraph): MovedGraph {
+  return transfer(moved, [...moved.transfer]);
+}
