@@ -1,6 +1,6 @@
 // Names for images, as QEMU has them: `https://…`, `opfs:dir/a.qcow2`, `json:{…}`, or a plain path.
-// A name becomes options; options of a protocol become a name again; a name stored in an image is
-// looked up beside that image.
+// A name becomes options; options of a protocol become a name again. `stored-name.ts` is about names
+// that are stored in images.
 
 import { isOptionTree } from '../base/options.ts';
 import type { OptionTree } from '../base/options.ts';
@@ -51,38 +51,8 @@ export function filenameOf(driver: string, options: OptionTree): string {
   return `json:${JSON.stringify({ driver, ...options })}`;
 }
 
-/** The place a protocol's options name: its URL or path; undefined where it has none. */
-export function placeOf(options: OptionTree): string | undefined {
-  const { driver, url, path, filename, database } = options;
-  if (driver === 'http' && typeof url === 'string') return normalUrl(url);
-  if (driver === 'opfs' && typeof path === 'string') return normalPath(path);
-  if (driver === 'idb' && typeof database === 'string') return database;
-  if (driver === 'file' && typeof filename === 'string') return normalPath(filename);
-  return undefined;
-}
-
-/**
- * `name`, as stored in the image `base`, as a name of its own: with a protocol or absolute it stays;
- * else it is looked up in the directory of `base`. Throws BlockError('EINVAL').
- */
-export function resolveFilename(base: string, name: string): string {
-  if (name.startsWith('json:') || protocolOf(name) !== undefined || name.startsWith('/')) {
-    return name;
-  }
-  const relative = name;
-  if (base.startsWith('json:')) {
-    const message = `cannot tell where '${shown(name)}' is: the image naming it has no directory`;
-    throw new BlockError('EINVAL', message);
-  }
-  if (protocolOf(base)?.startsWith('http') === true) return new URL(relative, base).href;
-  const slash = base.lastIndexOf('/');
-  const colon = /^(opfs|idb):/.exec(base)?.[0].length ?? 0;
-  const directory = slash < colon ? base.slice(0, colon) : base.slice(0, slash + 1);
-  return directory.slice(0, colon) + normalPath(directory.slice(colon) + relative);
-}
-
 /** What stands before the first ':', unless a '/' comes first. */
-function protocolOf(name: string): string | undefined {
+export function protocolOf(name: string): string | undefined {
   const at = name.search(/[:/]/);
   return at >= 0 && name[at] === ':' ? name.slice(0, at) : undefined;
 }
@@ -109,7 +79,8 @@ function parseJson(name: string): OptionTree {
   throw new BlockError('EINVAL', `'${shown(name)}' must hold an object of options`);
 }
 
-function normalUrl(url: string): string {
+/** As the URL parser writes it, if it can. */
+export function normalUrl(url: string): string {
   try {
     return new URL(url).href;
   } catch {
@@ -118,7 +89,7 @@ function normalUrl(url: string): string {
 }
 
 /** Without `.`, `..` and empty parts, as far as they can be resolved. */
-function normalPath(path: string): string {
+export function normalPath(path: string): string {
   const parts: string[] = [];
   for (const part of path.split('/')) {
     if (part === '' || part === '.') continue;
@@ -129,6 +100,6 @@ function normalPath(path: string): string {
 }
 
 /** Short enough for a message. */
-function shown(name: string): string {
+export function shown(name: string): string {
   return name.length > 120 ? `${name.slice(0, 120)}…` : name;
 }

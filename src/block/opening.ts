@@ -7,14 +7,12 @@ import { BlockChild } from './block-child.ts';
 import type { BlockDriver, DriverState, OpenContext, OpenFlags } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
-import { filenameOf, resolveFilename } from './filename.ts';
+import { filenameOf } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { openingParent } from './opening-parent.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
 import type { NodeOptions } from './node-options.ts';
-import { applyPolicy } from './policy.ts';
 import type { OpenPolicy } from './policy.ts';
-import { probeImage } from './probe.ts';
 import type { Probed } from './probe.ts';
 import { loadDriver } from './registry.ts';
 
@@ -76,6 +74,7 @@ export class Opening {
       throw new BlockError('EINVAL', `option 'driver' is missing, and 'file' to guess it from`);
     }
     const fileNode = await this.open(file, { ...at, role: 'file', depth: at.depth + 1 });
+    const { probeImage } = await import('./probe.ts');
     const probed = await probeImage(fileNode);
     if (probed.headGuard !== undefined && !at.readOnly && !fileNode.readOnly) {
       this.#extra.onNotice?.(
@@ -217,20 +216,10 @@ export class Opening {
     place: Place,
   ): Promise<BlockChild> {
     const base = edges.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
-    const filename = resolveFilename(base, stored);
     const above = [...place.above, base];
-    const image = { node: parent, role, name: stored, filename, format };
-    const reference = await applyPolicy(this.#extra.policy, image);
-    if (above.includes(filename)) {
-      const circle = [...above, filename].join(' → ');
-      throw new BlockError(
-        'EINVAL',
-        `node '${parent}': the backing chain goes in a circle: ${circle}`,
-        {
-          node: parent,
-        },
-      );
-    }
+    const { followName } = await import('./policy.ts');
+    const named = { node: parent, role, name: stored, format };
+    const reference = await followName(this.#extra.policy, named, above);
     const depth = place.depth + 1;
     const readOnly = role === 'backing' || place.readOnly;
     const node = await this.open(reference, { role, readOnly, depth, above });

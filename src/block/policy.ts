@@ -4,7 +4,8 @@
 import type { OptionTree } from '../base/options.ts';
 import { BlockError } from './block-error.ts';
 import type { ChildRole } from './block-child.ts';
-import { parseFilename, placeOf } from './filename.ts';
+import { parseFilename } from './filename.ts';
+import { placeOf, resolveFilename } from './stored-name.ts';
 
 /** Which images that an *image* names may be followed. The caller's own options always may. */
 export interface BackingPolicy {
@@ -33,6 +34,25 @@ export type PolicyFunction = (
 ) => boolean | OptionTree | Promise<boolean | OptionTree>;
 
 export type OpenPolicy = BackingPolicy | PolicyFunction;
+
+/**
+ * Options of the node to open for what an image names, the last of the images `above`. Throws
+ * BlockError, EACCES when `policy` does not allow it.
+ */
+export async function followName(
+  policy: OpenPolicy | undefined,
+  named: Omit<NamedImage, 'filename'>,
+  above: readonly string[],
+): Promise<OptionTree> {
+  const filename = resolveFilename(above.at(-1)!, named.name);
+  const reference = await applyPolicy(policy, { ...named, filename });
+  if (!above.includes(filename)) return reference;
+  const { node } = named;
+  const circle = [...above, filename].join(' → ');
+  throw new BlockError('EINVAL', `node '${node}': the backing chain goes in a circle: ${circle}`, {
+    node,
+  });
+}
 
 /**
  * Options of the node to open for `image`. Throws BlockError('EACCES') when `policy`, absent for

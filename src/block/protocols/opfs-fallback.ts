@@ -4,13 +4,13 @@
 // access handles, and one in OPFS is never replaced when it has none. Only what is nowhere yet is made,
 // in the best place there is.
 
-import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
+import type { BlockDriver, DriverState } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
 import { OptionReader } from '../option-reader.ts';
 import type { IdbOptions } from './idb.ts';
 import type { OpfsOptions } from './opfs.ts';
 import type { OpfsEnvironment } from './opfs-environment.ts';
-import { findStoredFile } from './opfs-stored-file.ts';
+import type * as OpfsInIdb from './opfs-in-idb.ts';
 
 /** What is needed of IndexedDB. */
 export interface IdbPlace {
@@ -47,7 +47,7 @@ export function withFallback(
       const request = { environment, idb, node: context.nodeName, path };
       return choose<DriverState>(request, {
         inOpfs: () => opfs.open(context, options),
-        inIdb: (driver, found) => openInIdb(context, driver, options, found),
+        inIdb: ({ openInIdb }, found) => openInIdb(context, idb, options, found),
       });
     },
     async create(context, size, raw) {
@@ -58,7 +58,7 @@ export function withFallback(
         { environment, idb, node: 'create', path },
         {
           inOpfs: () => opfs.create!(context, size, rest),
-          inIdb: (driver) => createInIdb(context, driver, size, path),
+          inIdb: ({ createInIdb }) => createInIdb(context, idb, size, path),
         },
       );
     },
@@ -67,10 +67,8 @@ export function withFallback(
       const { path } = opfs.parseOptions({ path: rest['path'] });
       const request = { environment, idb, node: 'remove', path };
       if (!fallback || !(await isInIdb(request))) return opfs.remove!(context, rest);
-      await mustBeOne(request);
-      await (
-        await idb.load()
-      ).remove!(context, { database: databaseOfPath(path) });
+      const { removeFromIdb } = await import('./opfs-in-idb.ts');
+      await removeFromIdb(context, request);
     },
   };
 }
@@ -86,7 +84,8 @@ function splitOptions(raw: Readonly<Record<string, unknown>>): {
   };
 }
 
-interface Request {
+/** Which disk, in which browser. */
+export interface FallbackRequest {
   readonly environment: OpfsEnvironment;
   readonly idb: IdbPlace;
   readonly node: string;
@@ -96,34 +95,36 @@ interface Request {
 interface Ways<T> {
   inOpfs(): Promise<T>;
   /** `found`: it was there before. */
-  inIdb(driver: BlockDriver<IdbOptions>, found: boolean): Promise<T>;
+  inIdb(ways: typeof OpfsInIdb, found: boolean): Promise<T>;
 }
 
-/** The rule. */
-async function choose<T>(request: Request, ways: Ways<T>): Promise<T> {
-  const { environment, idb, path } = request;
-  if (await isInIdb(request)) {
-    await mustBeOne(request);
-    return ways.inIdb(await idb.load(), true);
-  }
-  try {
-    return await ways.inOpfs();
-  } catch (lack) {
-    if (!isLack(lack)) throw lack;
-    const file = await findStoredFile(environment, path);
-    if (file !== undefined && file.bytes > 0) throw outOfReach(request, lack);
-    // What `inOpfs` made before it found out.
-    await file?.remove();
+/** The rule. What most pages do not need of it is in `opfs-in-idb.ts`. */
+async function choose<T>(request: FallbackRequest, ways: Ways<T>): Promise<T> {
+  const found = await isInIdb(request);
+  let lack: unknown;
+  if (!found) {
     try {
-      return await ways.inIdb(await idb.load(), false);
+      return await ways.inOpfs();
     } catch (error) {
-      // No IndexedDB either: OPFS is what was asked for.
-      throw error instanceof BlockError && error.code === 'ENOTSUP' ? lack : error;
+      if (!isLack(error)) throw error;
+      lack = error;
     }
   }
+  const inIdb = await import('./opfs-in-idb.ts');
+  if (found) {
+    await inIdb.mustBeOne(request);
+    return ways.inIdb(inIdb, true);
+  }
+  await inIdb.mustBeNowhere(request, lack);
+  try {
+    return await ways.inIdb(inIdb, false);
+  } catch (error) {
+    // No IndexedDB either: OPFS is what was asked for.
+    throw error instanceof BlockError && error.code === 'ENOTSUP' ? lack : error;
+  }
 }
 
-async function isInIdb({ idb, node, path }: Request): Promise<boolean> {
+async function isInIdb({ idb, node, path }: FallbackRequest): Promise<boolean> {
   try {
     return await idb.has(databaseOfPath(path));
   } catch (cause) {
@@ -137,55 +138,4 @@ function isLack(error: unknown): boolean {
   if (!(error instanceof BlockError)) return false;
   const denied = error.cause instanceof Object && 'name' in error.cause && error.cause.name;
   return error.code === 'ENOTSUP' || (error.code === 'EACCES' && denied === 'SecurityError');
-}
-
-async function openInIdb(
-  context: OpenContext,
-  driver: BlockDriver<IdbOptions>,
-  { path, create, size }: OpfsOptions,
-  found: boolean,
-): Promise<DriverState> {
-  const database = databaseOfPath(path);
-  const raw = { database, create, ...(size === undefined ? {} : { size }) };
-  const state = await driver.open(context, driver.parseOptions(raw));
-  context.notice(
-    found
-      ? `${context.nodeName}: opfs path '${path}' is in IndexedDB, database '${database}': it was made ` +
-          'where there was no synchronous access to files, and stays there'
-      : `${context.nodeName}: this browser has no synchronous access to files, so opfs path '${path}' ` +
-          `was made in IndexedDB, database '${database}', and stays there`,
-  );
-  return state;
-}
-
-function createInIdb(
-  context: CreateContext,
-  driver: BlockDriver<IdbOptions>,
-  size: number,
-  path: string,
-): Promise<void> {
-  return driver.create!(context, size, { database: databaseOfPath(path) });
-}
-
-/** Throws where OPFS has a disk of that path beside the one in IndexedDB. */
-async function mustBeOne({ environment, node, path }: Request): Promise<void> {
-  const file = await findStoredFile(environment, path);
-  if (file === undefined || file.bytes === 0) return;
-  const database = databaseOfPath(path);
-  throw new BlockError(
-    'EEXIST',
-    `${node}: there are two disks of opfs path '${path}', a file in OPFS and database '${database}' in ` +
-      "IndexedDB. 'fallback': false opens the file, the idb driver the database; remove the one that " +
-      'is not wanted',
-    { node },
-  );
-}
-
-function outOfReach({ node, path }: Request, cause: unknown): BlockError {
-  return new BlockError(
-    'ENOTSUP',
-    `${node}: opfs path '${path}' holds data, and this browser has no synchronous access to files to ` +
-      'reach them. Open it in a browser that has; no empty disk is put in its place',
-    { node, cause },
-  );
 }
