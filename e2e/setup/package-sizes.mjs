@@ -21,11 +21,6 @@ const files = {
 };
 /** What the worker loads when it is first used. Files that are not named here are drivers. */
 const parts = {
-  'qcow2-check': 'check and repair of qcow2 images',
-  'qcow2-create': 'making of qcow2 images',
-  'qcow2-make-empty': '`Disk.reset` of qcow2 images',
-  'qcow2-resize': 'resizing of qcow2 images',
-  'qcow2-stream': 'qcow2 images as streams',
   'batched-handle': 'batches for `opfs` in private windows, where it is slow',
   convert: '`Disk.convertTo`',
   create: '`createDisk`',
@@ -33,8 +28,22 @@ const parts = {
   import: '`importDisk`',
   layout: 'what making and streaming qcow2 images share',
   map: '`Disk.map`',
-  'message-relay': 'transport by messages, for pages that are not isolated',
-  move: '`Disk.moveTo`',
+  'node-upkeep': '`Disk.check`, `Disk.generation` and `Disk.reset`, whatever the format',
+  'opfs-files': '`createDisk` and the like in `opfs`',
+  'opfs-in-idb': '`opfs` in browsers that need IndexedDB for it',
+  'packed-code': 'packed rings, where a transport asks for them',
+  policy: 'images that name their backing file themselves',
+  'port-devices': 'transport by messages, for pages that are not isolated',
+  probe: 'disks that are opened without a `driver`',
+  'qcow2-check': 'check and repair of qcow2 images',
+  'qcow2-create': 'making of qcow2 images',
+  'qcow2-make-empty': '`Disk.reset` of qcow2 images',
+  'qcow2-resize': 'resizing of qcow2 images',
+  'qcow2-store-generation': '`Disk.generation` of qcow2 images',
+  'qcow2-stream': 'qcow2 images as streams',
+  'qcow2-unsupported-feature': 'words for qcow2 images that cannot be opened',
+  'rolldown-runtime': "the bundler's own, for `create` and `probe`",
+  'seldom-calls': 'control calls: jobs, moves, statistics, saved states',
   'write-watch': 'what `Disk.convertTo` and the exports share',
 };
 

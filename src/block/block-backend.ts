@@ -11,8 +11,6 @@ import { REQ_FUA } from './block-driver.ts';
 import type { BlockNode } from './block-node.ts';
 import { BlockStats } from './block-stats.ts';
 import type { RequestKind } from './block-stats.ts';
-import { statusAbove } from './chain-status.ts';
-import type { ChainStatus } from './chain-status.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
 import type { BlockParent } from './quiescence.ts';
 import { Quiescence } from './quiescence.ts';
@@ -174,14 +172,16 @@ export class BlockBackend implements BlockParent {
     return this.#submit('flush', 0, (root) => root.flush());
   }
 
-  /** For tools; not counted. See `statusAbove`. A number is a negated errno. */
-  async blockStatusAbove(offset: number, bytes: number): Promise<ChainStatus | Ret> {
+  /**
+   * Runs `look`, for tools, on the medium; not counted. It may ask one node after the other: no drained
+   * section begins in between. Answers -ENOMEDIUM without a medium, -EIO for an exception.
+   */
+  async whileThere<T>(look: (root: BlockNode) => Promise<T>): Promise<T | Ret> {
     if (this.#gated > 0) await this.#gate();
     if (this.#root === null) return -ENOMEDIUM;
-    // It asks one node after the other: no drained section may begin in between.
     this.#quiescence.enter();
     try {
-      return await statusAbove(this.#root, offset, bytes);
+      return await look(this.#root);
     } catch (error) {
       return this.reportBug(error);
     } finally {

@@ -2,6 +2,7 @@
 // and, where it has nothing of its own, the next one below.
 
 import type { Ret } from '../base/ret.ts';
+import type { BlockBackend } from './block-backend.ts';
 import type { BlockNode } from './block-node.ts';
 
 /** A run of bytes, and where a reader at the top finds them. */
@@ -18,8 +19,16 @@ export interface ChainStatus {
   readonly node: BlockNode;
 }
 
-/** The state at `offset`, seen from `top`. A number is a negated errno. */
-export async function statusAbove(
+/** The state at `offset`, seen from where `backend` is plugged in. A number is a negated errno. */
+export async function blockStatusAbove(
+  backend: BlockBackend,
+  offset: number,
+  bytes: number,
+): Promise<ChainStatus | Ret> {
+  return backend.whileThere((root) => statusAbove(root, offset, bytes));
+}
+
+async function statusAbove(
   top: BlockNode,
   offset: number,
   bytes: number,

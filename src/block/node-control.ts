@@ -1,9 +1,8 @@
-// The control half of a node: what it is made of, resizing, checking, drain and closing. All of it
-// may wait; `BlockNode` adds the data path.
+// The control half of a node: what it is made of, resizing, drain and closing. All of it may wait;
+// `BlockNode` adds the data path, and `node-upkeep.ts` has what few disks ever need.
 
 import type { AioContext } from '../aio/aio-context.ts';
 import { assert } from '../base/assert.ts';
-import { fnv1a64 } from '../base/fnv.ts';
 import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild } from './block-child.ts';
@@ -61,8 +60,6 @@ export abstract class NodeControl implements BlockParent {
   protected readonly writeFlags: number;
   // Copies of what the driver says, so that a request asks it one thing only. -1 after close.
   protected lengthNow = 0;
-  /** Tells this opening from all others. */
-  #openId = '';
   #closing: Promise<void> | undefined;
 
   constructor(parts: BlockNodeParts) {
@@ -157,45 +154,14 @@ export abstract class NodeControl implements BlockParent {
    * BlockError: ENOTSUP where there is none to go back to; `signal.reason` when aborted before it began.
    */
   async makeEmpty(signal?: AbortSignal): Promise<void> {
-    const { state } = this;
-    const backing = this.children.some((edge) => edge.role === 'backing');
-    if (state.makeEmpty === undefined || !backing) {
-      const message =
-        `${this.label} has no backing image to go back to: only an overlay can be reset. Make it ` +
-        'anew with createDisk, or open it over an image (`backing`)';
-      throw new BlockError('ENOTSUP', message, { node: this.name });
-    }
-    if (this.readOnly) {
-      throw new BlockError('EROFS', `${this.label} is read-only: cannot reset`, {
-        node: this.name,
-      });
-    }
-    const ret = await this.whileDrained(async () => {
-      signal?.throwIfAborted();
-      this.books.writeGen += 1;
-      return state.makeEmpty!();
-    });
-    if (ret < 0) throw BlockError.fromRet(ret, `reset of ${this.label}`, this.name);
+    const { makeEmpty } = await import('./node-upkeep.ts');
+    await makeEmpty(this, this.books, signal);
   }
 
   /** Checks the metadata, drained (qemu-img check). Throws BlockError, or what `pace` throws. */
   async check(fix: 'none' | 'leaks' | 'all', pace?: Pace): Promise<CheckResult> {
-    if (this.state.check === undefined) {
-      const message = `${this.label}: driver '${this.driver}' has no check`;
-      throw new BlockError('ENOTSUP', message, { node: this.name });
-    }
-    if (fix !== 'none' && this.readOnly) {
-      throw new BlockError('EROFS', `${this.label} is read-only: cannot repair`, {
-        node: this.name,
-      });
-    }
-    return this.whileDrained(async () => {
-      try {
-        return await this.state.check!(fix, pace);
-      } finally {
-        if (fix !== 'none') this.books.writeGen += 1;
-      }
-    });
+    const { check } = await import('./node-upkeep.ts');
+    return check(this, this.books, fix, pace);
   }
 
   /**
@@ -205,18 +171,8 @@ export abstract class NodeControl implements BlockParent {
    * open. Drains and flushes. Throws BlockError.
    */
   async generation(): Promise<string> {
-    return this.whileDrained(async () => {
-      const flushed = await this.flush();
-      if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${this.label}`, this.name);
-      const stored = await this.state.generation?.();
-      return stored === undefined ? this.#whileOpen() : compact(stored);
-    });
-  }
-
-  #whileOpen(): string {
-    while (this.#openId.length < 24)
-      this.#openId += Math.floor(this.context.random() * 16).toString(16);
-    return `open-${this.#openId}-${this.books.writeGen}`;
+    const { generation } = await import('./node-upkeep.ts');
+    return generation(this, this.books, this.context);
   }
 
   /**
@@ -321,9 +277,4 @@ export abstract class NodeControl implements BlockParent {
     this.stats.invalidOperations += 1;
     return this.closed ? -ENOMEDIUM : ret;
   }
-}
-
-/** As it is, or what stands for it, where it is too long to hand about. */
-function compact(generation: string): string {
-  return /^[!-~]{1,64}$/.test(generation) ? generation : fnv1a64(generation);
 }

@@ -1,10 +1,9 @@
 // The control calls, on the IOThread: QMP's commands over a graph and its devices. Throws
 // BlockErrors, which survive the hop; everything else is a bug and arrives as a plain Error. What few
-// sessions call is in `seldom-calls.ts`.
+// sessions call is in `seldom-calls.ts` and `job-bodies.ts`.
 
 import type { WorkerContext } from '../aio/worker-context.ts';
 import type { Ret } from '../base/ret.ts';
-import type { CheckResult } from '../block/block-driver.ts';
 import { BlockError } from '../block/block-error.ts';
 import { Graph } from '../block/graph.ts';
 import { openGraph } from '../block/open.ts';
@@ -17,7 +16,7 @@ import type {
   DeviceSetup,
   IOThreadControl,
   IOThreadEvent,
-  MapEntry,
+  JobCall,
   PortDeviceOptions,
   SeldomCall,
   WorkerMessage,
@@ -25,10 +24,9 @@ import type {
 import type { DeviceState } from './device-messages.ts';
 import { DeviceTable } from './device-table.ts';
 import { JobTable } from './job-table.ts';
-import type { BegunJob } from './job-table.ts';
 import type { SeldomCalls } from './seldom-calls.ts';
 
-export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall> {
+export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall | JobCall> {
   readonly context: WorkerContext;
   readonly graph: Graph;
   readonly devices: DeviceTable;
@@ -45,7 +43,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall>
     this.context = context;
     this.#post = post;
     this.graph = new Graph(context, autoPrefix);
-    this.#jobs = new JobTable(context, post);
+    this.#jobs = new JobTable(post);
     this.devices = new DeviceTable(context, doorbell, this.graph, post);
   }
 
@@ -60,62 +58,38 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall>
     this.#jobs.cancel(job);
   }
 
-  blockdevAdd(
+  /** Begins a job whose code is not here, so that `jobCancel` finds it, and loads that code. */
+  async beginJob(name: JobCall, [job, ...args]: readonly unknown[]): Promise<unknown> {
+    const begun = this.#jobs.begin(job as number);
+    try {
+      const { jobs } = await this.seldomCalls();
+      return await jobs.run(name, begun, args);
+    } catch (error) {
+      begun.end();
+      throw error;
+    }
+  }
+
+  async blockdevAdd(
     job: number,
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
   ): Promise<string> {
-    return this.#jobs.run(job, async ({ signal }) => {
+    const { signal, end } = this.#jobs.begin(job);
+    try {
       const root = await openGraph(this.graph, options, {
         ...extra,
         signal,
         onNotice: (nodeName, message) => this.event({ event: 'NOTICE', nodeName, message }),
       });
       return root.name;
-    });
+    } finally {
+      end();
+    }
   }
 
   async blockdevDel(nodeName: string): Promise<void> {
     await this.graph.blockdevDel(nodeName);
-  }
-
-  blockdevCreate(job: number, options: BlockdevOptions): Promise<void> {
-    return this.#jobs.run(job, async ({ signal }) => {
-      const { createImage } = await import('../block/create.ts');
-      await createImage(this.graph, options, { signal });
-    });
-  }
-
-  blockCheck(job: number, nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
-    return this.#jobs.run(job, async ({ pace }) => this.graph.get(nodeName).check(fix, pace));
-  }
-
-  blockMap(
-    id: number,
-    nodeName: string,
-    offset: number,
-    bytes: number | undefined,
-  ): Promise<readonly MapEntry[]> {
-    return this.#jobs.run(id, async (job) => {
-      const { mapDisk } = await import('../block/jobs/map.ts');
-      const source = this.graph.newBackend({ name: job.id, nodeName, readOnly: true });
-      try {
-        return await mapDisk(source, offset, bytes ?? Math.max(source.length - offset, 0), job);
-      } finally {
-        await this.graph.dropBackend(source);
-      }
-    });
-  }
-
-  blockReset(job: number, nodeName: string): Promise<void> {
-    return this.#jobs.run(job, async ({ signal }) => this.graph.get(nodeName).makeEmpty(signal));
-  }
-
-  blockConvert(id: number, nodeName: string, target: BlockdevOptions): Promise<void> {
-    return this.#jobs.run(id, async (job) => {
-      const { convertDisk } = await import('../block/jobs/convert.ts');
-      await convertDisk(this.graph, nodeName, target, job);
-    });
   }
 
   async blockFlush(nodeName: string): Promise<void> {
@@ -138,39 +112,11 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall>
     return this.graph.nodes.map(nodeInfo);
   }
 
-  exportBegin(id: number, nodeName: string, format: string): Promise<number> {
-    return this.#begin(id, ({ exports }, begun) => exports.begin(id, begun, nodeName, format));
-  }
-
-  importBlob(id: number, blob: Blob, target: BlockdevOptions): Promise<void> {
-    return this.#jobs.run(id, async (job) => {
-      const { importBlob } = await import('../block/jobs/import.ts');
-      await importBlob(this.graph, blob, target, job);
-    });
-  }
-  importBegin(id: number, target: BlockdevOptions, size: number | undefined): Promise<void> {
-    return this.#begin(id, ({ imports }, begun) => imports.begin(id, begun, target, size));
-  }
-
   async quit(): Promise<void> {
     await this.#jobs.cancelAll();
     for (const id of this.devices.ids) await this.devices.del(id);
     await this.graph.closeAll();
     this.context.stop();
-  }
-
-  /** Begins job `id`, which lasts for more calls than this, and then what it does. */
-  async #begin<T>(
-    id: number,
-    body: (calls: SeldomCalls, begun: BegunJob) => Promise<T>,
-  ): Promise<T> {
-    const begun = this.#jobs.begin(id);
-    try {
-      return await body(await this.seldomCalls(), begun);
-    } catch (error) {
-      begun.end();
-      throw error;
-    }
   }
 
   event(event: IOThreadEvent): void {

@@ -104,6 +104,8 @@ export type WorkerMessage =
   | { readonly diskplane: 'event'; readonly event: IOThreadEvent }
   /** The device called, and its transport cannot wait on shared memory. */
   | { readonly diskplane: 'call'; readonly device: string }
+  /** The device needs reset: `VQ_*`. */
+  | { readonly diskplane: 'broken'; readonly device: string; readonly reason: number }
   /** How far a job is. */
   | ({ readonly diskplane: 'progress'; readonly job: number } & Progress);
 
@@ -196,6 +198,17 @@ export interface IOThreadControl {
   /** Flushes and closes everything. The worker may be terminated afterwards. */
   quit(): Promise<void>;
 }
+
+/** Jobs: the worker begins them at once, and then loads what they do. */
+export type JobCall =
+  | 'blockdevCreate'
+  | 'blockCheck'
+  | 'blockMap'
+  | 'blockReset'
+  | 'blockConvert'
+  | 'exportBegin'
+  | 'importBlob'
+  | 'importBegin';
 
 /** Calls whose code the worker loads when the first of them comes. */
 export type SeldomCall =

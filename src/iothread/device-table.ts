@@ -1,5 +1,5 @@
 // The virtio-blk devices that an IOThread serves, by id. Two kinds differ in where their driver is: one
-// shares its memory with us; the other sends messages, and a relay plays its part in memory of ours.
+// shares its memory with us; the other sends messages (`port-devices.ts`).
 
 import type { AioContext } from '../aio/aio-context.ts';
 import { errorCode } from '../base/ret.ts';
@@ -10,7 +10,6 @@ import type { Graph } from '../block/graph.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { IOErrorReport, RingPositions } from '../virtio/virtio-blk.ts';
-import { VQ_BAD_MESSAGE } from '../virtio/virtqueue.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import type { QueueCode } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
@@ -23,30 +22,16 @@ import type {
   WorkerMessage,
 } from './control.ts';
 import type { DeviceState } from './device-messages.ts';
-import type { MessageRelay } from './message-relay.ts';
+import type { MovedPortDevice, PortDevices } from './port-devices.ts';
 
 /** Queues of one device at most. */
 const MAX_QUEUES = 64;
-/** Slots of a device that is reached by messages, and pages of 64 KiB for their data. */
-const MAX_PORT_QUEUE = 1024;
-const MAX_PORT_PAGES = 1024;
-const MIN_PORT_PAGES = 16;
 
 /** A device on its way to another thread: the rings stay where they are. */
 export interface MovedDevice {
   readonly options: DeviceOptions;
   readonly channel: SharedArrayBuffer;
   readonly resumeAt: RingPositions | undefined;
-}
-
-/** The same for one that is reached by messages: its rings stay behind. */
-export interface MovedPortDevice {
-  readonly options: PortDeviceOptions;
-  readonly port: MessagePort;
-  /** What the relay there takes before anything from the port. */
-  readonly waiting: readonly unknown[];
-  readonly broken: number;
-  readonly lastErrno: number;
 }
 
 export class DeviceTable {
@@ -56,9 +41,8 @@ export class DeviceTable {
   readonly #post: (message: WorkerMessage) => void;
   readonly #devices = new Map<string, VirtioBlk>();
   #packedCode: QueueCode | undefined;
-  /** Of the devices that are reached by messages. */
-  readonly #relays = new Map<string, MessageRelay>();
-  #Relay: typeof MessageRelay | undefined;
+  /** The devices that are reached by messages, as far as they differ. */
+  #ports: PortDevices | undefined;
 
   constructor(
     context: AioContext,
@@ -90,27 +74,35 @@ export class DeviceTable {
 
   /** Adds a device for the MessageDriver at the other end of `port`. */
   async addPort(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState> {
-    checkPool(options);
-    await this.prepare();
-    const moved = { options, port, waiting: [], broken: 0, lastErrno: 0 };
-    return this.#plugPort(this.#newBackend(options), moved).state;
+    const ports = await this.#portDevices();
+    return ports.add(options, port);
   }
 
   /** Loads what `adopt` needs. */
   async prepare(): Promise<void> {
-    if (!isShared(this.#doorbell.buffer)) {
-      this.#Relay ??= (await import('./message-relay.ts')).MessageRelay;
-    }
+    if (!isShared(this.#doorbell.buffer)) await this.#portDevices();
   }
 
   /** Makes a device again that another thread served so far, on `backend`. */
   async adopt(backend: BlockBackend, moved: MovedDevice | MovedPortDevice): Promise<void> {
     if ('port' in moved) {
-      this.#plugPort(backend, moved);
+      (await this.#portDevices()).plug(backend, moved);
     } else {
       await this.#loadCode(moved.options);
       this.#plug(backend, moved);
     }
+  }
+
+  async #portDevices(): Promise<PortDevices> {
+    const { PortDevices } = await import('./port-devices.ts');
+    this.#ports ??= new PortDevices({
+      context: this.#context,
+      doorbell: this.#doorbell,
+      newBackend: (options) => this.#newBackend(options),
+      newDevice: (...parts) => this.#newDevice(...parts),
+      setUser: (...parts) => this.#setUser(...parts),
+    });
+    return this.#ports;
   }
 
   /** Loads the code for the rings that a device's driver may use. */
@@ -135,39 +127,7 @@ export class DeviceTable {
     });
   }
 
-  #plugPort(backend: BlockBackend, moved: MovedPortDevice): MessageRelay {
-    const { options, port } = moved;
-    const { id, drive, queueSize, poolPages, serial = id } = options;
-    const { memory, layout } = this.#Relay!.memory(queueSize, poolPages);
-    const { ramBytes } = layout;
-    const place = { memory, ramBase: 0, ramBytes, scratch: ramBytes, numQueues: 1 };
-    const channel = DeviceChannel.local(1);
-    channel.setLastErrno(moved.lastErrno);
-    if (moved.broken !== 0) channel.break(moved.broken);
-    const device = this.#newDevice(backend, { id, drive, serial, ...place }, channel, () =>
-      relay.call(),
-    );
-    const relay = new this.#Relay!({
-      context: this.#context,
-      port,
-      channel,
-      doorbell: this.#doorbell,
-      memory,
-      layout,
-      onMalformed: () => device.break(VQ_BAD_MESSAGE),
-    });
-    this.#relays.set(id, relay);
-    for (const message of moved.waiting) relay.take(message);
-    this.#setUser(backend, device, () => {
-      device.leave();
-      this.#relays.delete(id);
-      const { broken, lastErrno } = channel;
-      const user: MovedPortDevice = { options, port, waiting: relay.leave(), broken, lastErrno };
-      return { user, transfer: [port] };
-    });
-    return relay;
-  }
-
+  /** Lets `backend` pause the device, and take it to another thread. */
   #setUser(backend: BlockBackend, device: VirtioBlk, takeAway: () => TakenAway): void {
     backend.user = {
       pause: () => device.pause(),
@@ -185,8 +145,7 @@ export class DeviceTable {
     if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
     await device.drain();
     device.remove();
-    this.#relays.get(id)?.close();
-    this.#relays.delete(id);
+    this.#ports?.del(id);
     await this.#graph.closeBackend(device.backend);
     this.#devices.delete(id);
   }
@@ -229,7 +188,7 @@ export class DeviceTable {
         }),
       serial: options.serial ?? id,
       onError: (...report) => this.#ioError(id, ...report),
-      onBroken: (reason) => this.#event({ event: 'DEVICE_NEEDS_RESET', device: id, reason }),
+      onBroken: (reason) => this.#post({ diskplane: 'broken', device: id, reason }),
       sendCall,
       resumeAt,
     });
@@ -269,16 +228,4 @@ function checkMemory(options: DeviceOptions): void {
         `do not fit into ${total} bytes of memory`,
     );
   }
-}
-
-/** A device that is reached by messages brings its memory along: of a size that makes sense. */
-function checkPool({ queueSize, poolPages }: PortDeviceOptions): void {
-  const size = queueSize >= 1 && queueSize <= MAX_PORT_QUEUE && (queueSize & (queueSize - 1)) === 0;
-  const pages = poolPages >= MIN_PORT_PAGES && poolPages <= MAX_PORT_PAGES && poolPages % 1 === 0;
-  if (size && pages) return;
-  throw new BlockError(
-    'EINVAL',
-    `portDeviceAdd: queueSize ${queueSize} is a power of two up to ${MAX_PORT_QUEUE}, ` +
-      `poolPages ${poolPages} is ${MIN_PORT_PAGES} to ${MAX_PORT_PAGES}`,
-  );
 }

@@ -5,6 +5,7 @@ import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import type { ImageExport } from '../block/jobs/export.ts';
+import type { Job } from '../block/jobs/job.ts';
 import type { BegunJob } from './job-table.ts';
 
 interface OpenExport {
@@ -20,9 +21,13 @@ export class ExportTable {
     this.#graph = graph;
   }
 
-  /** Begins the export that is job `id`; see `IOThreadControl`. The job's end is the caller's on failure. */
-  async begin(id: number, begun: BegunJob, nodeName: string, format: string): Promise<number> {
-    const { job, end } = begun;
+  /** Begins an export; see `IOThreadControl`. The job's end is the caller's on failure. */
+  async begin(
+    { number: id, signal, end }: BegunJob,
+    job: Job,
+    nodeName: string,
+    format: string,
+  ): Promise<number> {
     const { ImageExport } = await import('../block/jobs/export.ts');
     const image = await ImageExport.begin(this.#graph, nodeName, format, job);
     const close = async (): Promise<void> => {
@@ -30,12 +35,12 @@ export class ExportTable {
       await image.close();
       end();
     };
-    if (job.signal!.aborted) {
+    if (signal.aborted) {
       await image.close();
-      throw job.signal!.reason;
+      throw signal.reason;
     }
     this.#open.set(id, { image, end: close });
-    job.signal!.addEventListener('abort', () => void close().catch(() => {}), { once: true });
+    signal.addEventListener('abort', () => void close().catch(() => {}), { once: true });
     return image.length;
   }
 

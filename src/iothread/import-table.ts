@@ -3,6 +3,7 @@
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import type { ImageImport } from '../block/jobs/import.ts';
+import type { Job } from '../block/jobs/job.ts';
 import type { BlockdevOptions } from './control.ts';
 import type { BegunJob } from './job-table.ts';
 
@@ -14,10 +15,10 @@ export class ImportTable {
     this.#graph = graph;
   }
 
-  /** Begins the import that is job `id`; see `IOThreadControl`. On failure the job is the caller's to end. */
+  /** Begins an import; see `IOThreadControl`. On failure the job is the caller's to end. */
   async begin(
-    id: number,
-    { job, end }: BegunJob,
+    { number: id, end }: BegunJob,
+    job: Job,
     target: BlockdevOptions,
     size: number | undefined,
   ): Promise<void> {

@@ -9,6 +9,7 @@ import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
 import { DeviceChannel } from '../virtio/device-channel.ts';
+import { VQ_ERRORS } from '../virtio/virtqueue.ts';
 import type {
   BackingPolicy,
   BlockNodeInfo,
@@ -346,7 +347,11 @@ export class IOThread {
       case 'progress':
         return this.#jobs.progress(message);
       case 'call':
-        this.#devices.called(message.device);
+        return this.#devices.called(message.device);
+      case 'broken': {
+        const reason = VQ_ERRORS[message.reason] ?? `reason ${message.reason}`;
+        this.#emit({ event: 'DEVICE_NEEDS_RESET', device: message.device, reason });
+      }
     }
   }
 }

@@ -1,5 +1,6 @@
 // Control calls that few sessions make: in a file of their own, so that the others need not load it.
-// Calls that are jobs only begin on the ControlServer: `jobCancel` must find them at once.
+// Those that are jobs are in `job-bodies.ts`, and begin on the ControlServer: `jobCancel` must find them
+// at once.
 
 import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
@@ -10,23 +11,21 @@ import type { BlockNodeStats } from '../block/query-stats.ts';
 import type { IOThreadControl, IOThreadStats, MovingNode, SeldomCall } from './control.ts';
 import { expectOk } from './control-server.ts';
 import type { ControlServer } from './control-server.ts';
-import type { MovedDevice, MovedPortDevice } from './device-table.ts';
-import { ExportTable } from './export-table.ts';
-import { ImportTable } from './import-table.ts';
+import type { MovedDevice } from './device-table.ts';
+import { JobBodies } from './job-bodies.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
+import type { MovedPortDevice } from './port-devices.ts';
 
 export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
-  readonly exports: ExportTable;
-  readonly imports: ImportTable;
+  readonly jobs: JobBodies;
   readonly #server: ControlServer;
   /** A graph that could not be attached, for the page to bring back to where it was. */
   #comingBack: MovedGraph | undefined;
 
   constructor(server: ControlServer) {
     this.#server = server;
-    this.exports = new ExportTable(server.graph);
-    this.imports = new ImportTable(server.graph);
+    this.jobs = new JobBodies(server.graph);
   }
 
   async blockResize(nodeName: string, length: number): Promise<void> {
@@ -83,17 +82,17 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
   }
 
   exportNext(job: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return this.exports.next(job);
+    return this.jobs.exports.next(job);
   }
   exportEnd(job: number): Promise<void> {
-    return this.exports.end(job);
+    return this.jobs.exports.end(job);
   }
 
   importWrite(job: number, bytes: Uint8Array): Promise<void> {
-    return this.imports.write(job, bytes);
+    return this.jobs.imports.write(job, bytes);
   }
   importEnd(job: number): Promise<void> {
-    return this.imports.end(job);
+    return this.jobs.imports.end(job);
   }
 
   async queryIothread(): Promise<IOThreadStats> {

@@ -16,6 +16,7 @@ import { VIRTIO_BLK_S_OK, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT } from './spec.ts';
 import { SplitQueue } from './split-queue.ts';
 import { VirtioBlk } from './virtio-blk.ts';
 import { VirtioBlkDriver } from './virtio-blk-driver.ts';
+import { VQ_ERRORS } from './virtqueue.ts';
 
 const LAYOUT = VirtioBlkDriver.layout(16, 32);
 const SECTORS = 64;
@@ -73,7 +74,7 @@ function machine(world: SimWorld, change: (handler: EventHandler) => EventHandle
     newQueue: (_index, config) => new SplitQueue({ region: ram, config }),
     serial: 'sim',
     onError: (operation, ret) => world.reportBug(new Error(`${operation}: ${ret}`)),
-    onBroken: (reason) => world.reportBug(new Error(reason)),
+    onBroken: (reason) => world.reportBug(new Error(VQ_ERRORS[reason])),
     sendCall: () => vcpu.post('interrupt', () => called()),
   });
   const kick = new EventNotifier(channel.words, channel.kickIndex(0), io.doorbell);

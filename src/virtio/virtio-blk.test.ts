@@ -24,7 +24,7 @@ import {
 } from './spec.ts';
 import { VirtioBlk } from './virtio-blk.ts';
 import { VirtioBlkDriver } from './virtio-blk-driver.ts';
-import { VQ_BAD_HEADER, VQ_BAD_INDEX } from './virtqueue.ts';
+import { VQ_BAD_HEADER, VQ_BAD_INDEX, VQ_ERRORS } from './virtqueue.ts';
 
 const LAYOUT = VirtioBlkDriver.layout(64, 32);
 const DISK = 1 << 20;
@@ -60,7 +60,7 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boo
         : new SplitQueue({ region: ram, config }),
     serial: 'serial-number-of-more-than-twenty',
     onError: (operation, ret, offset) => events.push(`${operation} ${ret} ${offset}`),
-    onBroken: (reason) => events.push(`broken: ${reason}`),
+    onBroken: (reason) => events.push(`broken: ${VQ_ERRORS[reason]}`),
     sendCall: () => events.push('message'),
   });
   const kick = new EventNotifier(channel.words, channel.kickIndex(0), doorbell);

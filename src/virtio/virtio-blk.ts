@@ -11,7 +11,6 @@ import type { DeviceChannel } from './device-channel.ts';
 import { RequestQueue } from './request-queue.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_ID_BYTES, VIRTIO_F_EVENT_IDX } from './spec.ts';
 import { VIRTIO_F_INDIRECT_DESC, VIRTIO_F_RING_PACKED } from './spec.ts';
-import { VQ_ERRORS } from './virtqueue.ts';
 import type { Virtqueue, VirtqueueConfig } from './virtqueue.ts';
 
 /** An I/O error on its way to the guest. */
@@ -42,8 +41,8 @@ export interface VirtioBlkOptions {
   /** Answer to GET_ID. */
   readonly serial: string;
   readonly onError: IOErrorReport;
-  /** The device broke and needs reset; `reason` is for people. */
-  readonly onBroken: (reason: string) => void;
+  /** The device broke and needs reset; `reason` is `VQ_*`. */
+  readonly onBroken: (reason: number) => void;
   /** Sends the transport a message, where it cannot wait on shared memory. */
   readonly sendCall: () => void;
   /** Where to go on, for a device that another IOThread served so far. */
@@ -175,7 +174,7 @@ export class VirtioBlk {
   break(reason: number): void {
     for (const queue of this.#queues) queue?.stop();
     if (this.channel.break(reason)) this.#options.sendCall();
-    this.#options.onBroken(VQ_ERRORS[reason] ?? `reason ${reason}`);
+    this.#options.onBroken(reason);
   }
 
   #poll(index: number): boolean {

@@ -6,6 +6,7 @@ import { IOVector } from '../../base/io-vector.ts';
 import type { Ret } from '../../base/ret.ts';
 import type { BlockBackend } from '../block-backend.ts';
 import { BlockError } from '../block-error.ts';
+import { blockStatusAbove } from '../chain-status.ts';
 import { roundUp } from '../shaping.ts';
 import type { Job } from './job.ts';
 import { writeData } from './write-data.ts';
@@ -47,7 +48,7 @@ class Copy {
     try {
       for (let at = 0; at < length && this.#error === undefined;) {
         await job.pace.breathe();
-        const status = await job.wait(source.blockStatusAbove(at, length - at));
+        const status = await job.wait(blockStatusAbove(source, at, length - at));
         if (typeof status === 'number') throw this.#failure('block status', status, at, source);
         if (status.zero) this.#finish(status.bytes);
         else await this.#copyRun(at, at + status.bytes);

@@ -6,6 +6,7 @@ import { isZero } from '../../base/zeroes.ts';
 import type { BlockBackend } from '../block-backend.ts';
 import type { BlockNode } from '../block-node.ts';
 import { BlockError } from '../block-error.ts';
+import { blockStatusAbove } from '../chain-status.ts';
 import type { ClusterSet } from '../cluster-set.ts';
 import { roundUp } from '../shaping.ts';
 import type { Job } from './job.ts';
@@ -26,7 +27,7 @@ export async function findData(
   const node = source.root?.name;
   for (let at = 0; at < length;) {
     await job.pace.breathe();
-    const status = await job.wait(source.blockStatusAbove(at, length - at));
+    const status = await job.wait(blockStatusAbove(source, at, length - at));
     if (typeof status === 'number') {
       throw BlockError.fromRet(status, `block status at ${at} of '${node}'`, node);
     }

@@ -3,6 +3,7 @@
 
 import { BlockError } from '../block-error.ts';
 import type { BlockBackend } from '../block-backend.ts';
+import { blockStatusAbove } from '../chain-status.ts';
 import type { ChainStatus } from '../chain-status.ts';
 import type { Job } from './job.ts';
 
@@ -37,7 +38,7 @@ export async function mapDisk(
   const end = offset + bytes;
   for (let at = offset; at < end;) {
     await job.pace.breathe();
-    const status = await job.wait(source.blockStatusAbove(at, end - at));
+    const status = await job.wait(blockStatusAbove(source, at, end - at));
     if (typeof status === 'number') {
       throw BlockError.fromRet(status, `map of '${source.root?.name}' at ${at}`, source.root?.name);
     }

@@ -73,18 +73,6 @@ export async function openOpfsHandle(
   }
 }
 
-/** Removes the file; its directories stay. Throws BlockError: EBUSY while a handle is open. */
-export async function removeOpfsFile(request: OpfsOpenRequest): Promise<void> {
-  try {
-    const [directory, fileName] = await findDirectory(request);
-    await directory.removeEntry(fileName);
-  } catch (cause) {
-    const { path, nodeName } = request;
-    if (nameOf(cause) === 'NoModificationAllowedError') throw busy(path, nodeName, cause);
-    throw failure(request, cause);
-  }
-}
-
 /** Walks to the file, and makes it where that is asked for. Throws BlockError. */
 export async function findOpfsFile(request: OpfsOpenRequest): Promise<OpfsFileHandle> {
   try {
@@ -96,7 +84,7 @@ export async function findOpfsFile(request: OpfsOpenRequest): Promise<OpfsFileHa
 }
 
 /** Where the file lies, and its name there. */
-async function findDirectory({
+export async function findDirectory({
   environment,
   path,
   create,
@@ -108,13 +96,15 @@ async function findDirectory({
   return [directory, fileName];
 }
 
-function failure(request: OpfsOpenRequest, cause: unknown): BlockError {
+/** What to throw for what the browser threw. */
+export function failure(request: OpfsOpenRequest, cause: unknown): BlockError {
   if (cause instanceof BlockError) return cause;
   const [code, why] = REASONS[nameOf(cause)] ?? (['EIO', String(cause)] as const);
   const { nodeName: node, path } = request;
   return new BlockError(code, `${node}: cannot open opfs path '${path}': ${why}`, { node, cause });
 }
 
-function nameOf(error: unknown): string {
+/** The exception's kind; empty for what is none. */
+export function nameOf(error: unknown): string {
   return error instanceof Error || error instanceof DOMException ? error.name : '';
 }

@@ -4,7 +4,7 @@
 
 import { EIO, errorCode } from '../../base/ret.ts';
 import { BlockError } from '../block-error.ts';
-import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
+import type { BlockDriver, DriverState, OpenContext } from '../block-driver.ts';
 import { FileState } from './file-state.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
 import { browserIdb } from './idb-environment.ts';
@@ -14,7 +14,7 @@ import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
 import { withFallback } from './opfs-fallback.ts';
 import type { FallbackOptions } from './opfs-fallback.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
-import { findOpfsFile, openOpfsHandle, removeOpfsFile } from './opfs-open.ts';
+import { findOpfsFile, openOpfsHandle } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
 import { OptionReader } from '../option-reader.ts';
 
@@ -42,8 +42,14 @@ export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOption
     kind: 'protocol',
     parseOptions,
     open: (context, options) => openState(environment, context, options),
-    create: (context, size, raw) => createFile(environment, context, size, raw),
-    remove: (context, raw) => removeFile(environment, context, raw),
+    async create(context, size, raw) {
+      const { createFile } = await import('./opfs-files.ts');
+      await createFile(environment, context, size, raw);
+    },
+    async remove(context, raw) {
+      const { removeFile } = await import('./opfs-files.ts');
+      await removeFile(environment, context, raw);
+    },
   };
 }
 
@@ -67,7 +73,7 @@ function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
 }
 
 /** One spelling for one file, since the lock goes by it. */
-function parsePath(reader: OptionReader): string {
+export function parsePath(reader: OptionReader): string {
   const path = reader.string('path');
   if (path === undefined) throw reader.bad('path', 'given');
   const names = path.replace(/^\/+/, '').split('/');
@@ -126,60 +132,8 @@ async function openState(
   }
 }
 
-/** For createImage: the file, empty but `size` long, whatever it was before. */
-async function createFile(
-  environment: OpfsEnvironment,
-  context: CreateContext,
-  size: number,
-  raw: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  const request = requestFor(environment, context, raw, true);
-  const file = await take(environment, request);
-  try {
-    file.handle.truncate(0);
-    file.handle.truncate(size);
-    file.handle.flush();
-    file.handle.close();
-  } catch (cause) {
-    file.handle.close();
-    await removeOpfsFile(request).catch(() => {});
-    throw setUpFailure(request.nodeName, request.path, cause);
-  } finally {
-    file.release();
-  }
-}
-
-/** Waits for the lock, so that the file of a disk that is open somewhere stays. */
-async function removeFile(
-  environment: OpfsEnvironment,
-  context: Omit<CreateContext, 'file'>,
-  raw: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  const request = requestFor(environment, context, raw, false);
-  const release = await lock(environment, request);
-  try {
-    await removeOpfsFile(request);
-  } finally {
-    release();
-  }
-}
-
-function requestFor(
-  environment: OpfsEnvironment,
-  { aioContext, signal }: Omit<CreateContext, 'file'>,
-  raw: Readonly<Record<string, unknown>>,
-  create: boolean,
-): OpfsOpenRequest {
-  const reader = new OptionReader('opfs', raw);
-  const path = parsePath(reader);
-  reader.any('create');
-  reader.any('size');
-  reader.end();
-  const nodeName = create ? 'create' : 'remove';
-  return { environment, aioContext, nodeName, path, create, readOnly: false, signal };
-}
-
-interface TakenFile {
+/** A file that nobody else has open. */
+export interface TakenFile {
   readonly file: OpfsFileHandle;
   readonly handle: SyncHandle;
   readonly locked: boolean;
@@ -187,7 +141,10 @@ interface TakenFile {
 }
 
 /** Lock, then handle; neither when either fails. */
-async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Promise<TakenFile> {
+export async function take(
+  environment: OpfsEnvironment,
+  request: OpfsOpenRequest,
+): Promise<TakenFile> {
   const { signal, path, nodeName } = request;
   if (isAborted(signal)) throw canceled(path, nodeName, signal!);
   const release = await lock(environment, request);
@@ -206,7 +163,10 @@ async function take(environment: OpfsEnvironment, request: OpfsOpenRequest): Pro
 }
 
 /** Answers what lets go of it; does nothing in browsers without locks. */
-async function lock(environment: OpfsEnvironment, request: OpfsOpenRequest): Promise<() => void> {
+export async function lock(
+  environment: OpfsEnvironment,
+  request: OpfsOpenRequest,
+): Promise<() => void> {
   const locks = environment.locks();
   if (locks === undefined) return () => {};
   return lockOpfsPath({ ...request, locks, shared: request.readOnly });
@@ -235,7 +195,8 @@ function leastReadNs(handle: SyncHandle, now: () => number): number {
   return least;
 }
 
-function setUpFailure(node: string, path: string, cause: unknown): BlockError {
+/** What failed once the file was open. */
+export function setUpFailure(node: string, path: string, cause: unknown): BlockError {
   const code = errorCode(-(errnoOfOpfs(cause) ?? EIO));
   return new BlockError(code, `${node}: cannot set up opfs path '${path}': ${String(cause)}`, {
     node,

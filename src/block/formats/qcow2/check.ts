@@ -46,6 +46,17 @@ export async function check(
   return result(image, after, before);
 }
 
+/** Mends an image that was not closed cleanly, while it is being opened. Throws BlockError. */
+export async function repairDirty(image: Qcow2Image): Promise<void> {
+  const { node } = image;
+  const found = await check(image, 'all');
+  const fixed = found.corruptionsFixed + found.leaksFixed;
+  image.notice(`${node}: qcow2: was not closed cleanly; ${fixed} refcounts repaired`);
+  if (found.corruptions === 0 && found.checkErrors === 0) return;
+  const message = `${node}: was not closed cleanly, and ${found.corruptions} errors could not be repaired`;
+  throw new BlockError('EIO', message, { node });
+}
+
 interface Compared {
   readonly found: References;
   readonly corruptions: number;

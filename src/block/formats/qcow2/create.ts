@@ -100,6 +100,22 @@ export async function createImage(
   await must(file.flush());
 }
 
+/**
+ * Makes the image that opening an empty `file` asks for, durably: an overlay, or a disk without a base.
+ * `bytes` is its length, undefined where nobody said. Throws BlockError.
+ */
+export async function createOverlay(
+  file: BlockChild,
+  bytes: number | undefined,
+  node: string,
+): Promise<void> {
+  if (bytes === undefined) {
+    const message = `${node}: the file is empty; a new image needs 'size' or 'backing'`;
+    throw new BlockError('EINVAL', message, { node });
+  }
+  await createImage(file, Math.ceil(bytes / 512) * 512, parseCreateOptions({}));
+}
+
 function planFor(size: number, options: Qcow2CreateOptions): Layout {
   const { clusterSize, refcountOrder } = options;
   const preallocated = options.preallocation === 'metadata';

@@ -4,8 +4,8 @@
 import { BlockError } from '../../block-error.ts';
 import {
   EXT_BACKING_FORMAT, EXT_END, EXT_FEATURE_TABLE, EXT_GENERATION, EXTENSION_HEAD_BYTES,
-  FEATURE_NAME_BYTES, GENERATION_BYTES, HEADER_V2_BYTES, HEADER_V3_BYTES, INCOMPAT_COMPRESSION, INCOMPAT_CORRUPT,
-  INCOMPAT_DATA_FILE, INCOMPAT_DIRTY, INCOMPAT_EXTL2, MAX_BACKING_NAME, MAX_CLUSTER_BITS,
+  GENERATION_BYTES, HEADER_V2_BYTES, HEADER_V3_BYTES, INCOMPAT_COMPRESSION, INCOMPAT_CORRUPT,
+  INCOMPAT_DIRTY, MAX_BACKING_NAME, MAX_CLUSTER_BITS,
   MAX_L1_BYTES, MAX_REFCOUNT_ORDER, MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS, QCOW2_MAGIC,
   SECTOR_BYTES,
 } from './spec.ts'; // prettier-ignore
@@ -30,8 +30,8 @@ export interface Qcow2Header {
   readonly compressionType: number;
   readonly backingFile: string | undefined;
   readonly backingFormat: string | undefined;
-  /** Names from the feature name table, by `type * 64 + bit`. */
-  readonly featureNames: ReadonlyMap<number, string>;
+  /** The feature name table: entries of FEATURE_NAME_BYTES. */
+  readonly featureNames: Uint8Array;
   /** Magic numbers of all extensions found. */
   readonly extensions: readonly number[];
   /** Offset of the mark that ends them; 0 where there is none. */
@@ -139,23 +139,15 @@ export function parseHeader(bytes: Uint8Array, node: string): Qcow2Header {
 }
 
 /** Throws BlockError('ENOTSUP') that names the first incompatible feature we do not have. */
-export function checkFeatures(header: Qcow2Header, node: string): void {
-  const unsupported = (what: string): BlockError =>
-    new BlockError('ENOTSUP', `${node}: qcow2 feature not supported: ${what}`, { node });
-  const bits = header.incompatibleFeatures;
-  if (bits & INCOMPAT_DATA_FILE) throw unsupported('external data file');
-  if (bits & INCOMPAT_EXTL2) throw unsupported('extended L2 entries');
+export async function checkFeatures(header: Qcow2Header, node: string): Promise<void> {
+  const { incompatibleFeatures: bits, compressionType } = header;
   const known = INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION;
-  for (let bit = 0; bit < 64; bit++) {
-    if (((bits & ~known) >> BigInt(bit)) & 1n) {
-      throw unsupported(header.featureNames.get(bit) ?? `unknown incompatible feature bit ${bit}`);
-    }
-  }
-  if (header.cryptMethod !== 0) throw unsupported(`encryption (method ${header.cryptMethod})`);
-  const named = (bits & INCOMPAT_COMPRESSION) !== 0n;
-  if (named !== (header.compressionType !== 0) || header.compressionType > 1) {
-    throw unsupported(`compression type ${header.compressionType}`);
-  }
+  const named = compressionType !== 0 ? INCOMPAT_COMPRESSION : 0n;
+  const compression = compressionType <= 1 && (bits & INCOMPAT_COMPRESSION) === named;
+  if ((bits & ~known) === 0n && header.cryptMethod === 0 && compression) return;
+  const { unsupportedFeature } = await import('./unsupported-feature.ts');
+  const message = `${node}: qcow2 feature not supported: ${unsupportedFeature(header)}`;
+  throw new BlockError('ENOTSUP', message, { node });
 }
 
 type Bad = (what: string) => BlockError;
@@ -189,7 +181,7 @@ type Extensions = Pick<
 
 function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad): Extensions {
   const view = viewOf(bytes);
-  const featureNames = new Map<number, string>();
+  let featureNames = new Uint8Array();
   const extensions: number[] = [];
   let backingFormat: string | undefined;
   let generation: StoredGeneration | undefined;
@@ -208,12 +200,7 @@ function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad)
     const data = bytes.subarray(offset, offset + length);
     extensions.push(magic);
     if (magic === EXT_BACKING_FORMAT) backingFormat = text(data);
-    if (magic === EXT_FEATURE_TABLE) {
-      for (let i = 0; i + FEATURE_NAME_BYTES <= data.length; i += FEATURE_NAME_BYTES) {
-        const name = text(data.subarray(i + 2, i + FEATURE_NAME_BYTES));
-        featureNames.set(data[i]! * 64 + data[i + 1]!, name);
-      }
-    }
+    if (magic === EXT_FEATURE_TABLE) featureNames = data.slice();
     if (magic === EXT_GENERATION && length === GENERATION_BYTES)
       generation = { offset, bytes: data };
     at = offset + roundUp8(length);
@@ -221,7 +208,8 @@ function parseExtensions(bytes: Uint8Array, from: number, end: number, bad: Bad)
   return { backingFormat, featureNames, extensions, extensionsEnd, generation };
 }
 
-function text(bytes: Uint8Array): string {
+/** Up to a zero byte. */
+export function text(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }

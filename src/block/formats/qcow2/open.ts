@@ -19,9 +19,13 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
   const file = await context.openChild('file', options.file);
   const readOnly = context.flags.readOnly;
   const fresh = file.length === 0 && !readOnly && asksToCreate(options.file);
-  const ready = fresh ? await makeOverlay(context, options, file) : undefined;
+  const ready = fresh ? await openBacking(context, options.backing, undefined) : undefined;
+  if (fresh) {
+    const { createOverlay } = await import('./create.ts');
+    await createOverlay(file, options.size ?? ready?.length, node);
+  }
   const header = await readHeader(file, node);
-  checkFeatures(header, node);
+  await checkFeatures(header, node);
   checkWritable(header, node, readOnly, options);
   const tableBytes = header.refcountTableClusters * 2 ** header.clusterBits;
   const l1 = await readTable(file, header.l1TableOffset, header.l1Size * 8, 'L1 table', node);
@@ -50,7 +54,10 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
   if (readOnly) return image;
   image.corrupt = (header.incompatibleFeatures & INCOMPAT_CORRUPT) !== 0n;
   await clearAutoclear(image);
-  if (image.dirtyBit && !options.forCheck) await repairDirty(image);
+  if (image.dirtyBit && !options.forCheck) {
+    const { repairDirty } = await import('./check.ts');
+    await repairDirty(image);
+  }
   return image;
 }
 
@@ -105,25 +112,6 @@ function asksToCreate(file: unknown): boolean {
   return file.create === true || file.create === 'on';
 }
 
-/** Makes an image over the backing file, which it answers open, in the empty `file`. */
-async function makeOverlay(
-  context: OpenContext,
-  options: Qcow2Options,
-  file: BlockChild,
-): Promise<BlockChild | undefined> {
-  const backing = await openBacking(context, options.backing, undefined);
-  const bytes = options.size ?? backing?.length;
-  if (bytes === undefined) {
-    const message = `${context.nodeName}: the file is empty; a new image needs 'size' or 'backing'`;
-    throw new BlockError('EINVAL', message, { node: context.nodeName });
-  }
-  const { createImage, parseCreateOptions } = await import('./create.ts');
-  await createImage(file, Math.ceil(bytes / 512) * 512, parseCreateOptions({}));
-  const ret = await file.flush();
-  if (ret < 0) throw BlockError.fromRet(ret, `${context.nodeName}: cannot write the new image`);
-  return backing;
-}
-
 async function openBacking(
   context: OpenContext,
   asked: unknown,
@@ -144,15 +132,4 @@ async function clearAutoclear(image: Qcow2Image): Promise<void> {
   viewOf(bits).setBigUint64(0, kept);
   const ret = await image.writeHeader(HEADER_AUTOCLEAR, bits);
   if (ret < 0) throw BlockError.fromRet(ret, `${image.node}: cannot write the header`, image.node);
-}
-
-async function repairDirty(image: Qcow2Image): Promise<void> {
-  const { node } = image;
-  const { check } = await import('./check.ts');
-  const found = await check(image, 'all');
-  const fixed = found.corruptionsFixed + found.leaksFixed;
-  image.notice(`${node}: qcow2: was not closed cleanly; ${fixed} refcounts repaired`);
-  if (found.corruptions === 0 && found.checkErrors === 0) return;
-  const message = `${node}: was not closed cleanly, and ${found.corruptions} errors could not be repaired`;
-  throw new BlockError('EIO', message, { node });
 }

@@ -1,0 +1,98 @@
+// What is done to a node as a whole and seldom: reset, check, telling its generation. All of it runs
+// drained. Loaded where it is first used; a node that was closed meanwhile says so.
+
+import type { AioContext } from '../aio/aio-context.ts';
+import { fnv1a64 } from '../base/fnv.ts';
+import { ENOMEDIUM } from '../base/ret.ts';
+import type { CheckResult } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import type { NodeControl } from './node-control.ts';
+import type { Pace } from './pace.ts';
+import type { RequestBooks } from './request-books.ts';
+
+/** See `NodeControl.makeEmpty`. */
+export async function makeEmpty(
+  node: NodeControl,
+  books: RequestBooks,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { state, label } = node;
+  const backing = node.children.some((edge) => edge.role === 'backing');
+  if (state.makeEmpty === undefined || !backing) {
+    const message =
+      `${label} has no backing image to go back to: only an overlay can be reset. Make it ` +
+      'anew with createDisk, or open it over an image (`backing`)';
+    throw new BlockError('ENOTSUP', message, { node: node.name });
+  }
+  refuseReadOnly(node, 'reset');
+  const ret = await whileDrained(node, async () => {
+    signal?.throwIfAborted();
+    books.writeGen += 1;
+    return state.makeEmpty!();
+  });
+  if (ret < 0) throw BlockError.fromRet(ret, `reset of ${label}`, node.name);
+}
+
+/** See `NodeControl.check`. */
+export async function check(
+  node: NodeControl,
+  books: RequestBooks,
+  fix: 'none' | 'leaks' | 'all',
+  pace: Pace | undefined,
+): Promise<CheckResult> {
+  const { state } = node;
+  if (state.check === undefined) {
+    const message = `${node.label}: driver '${node.driver}' has no check`;
+    throw new BlockError('ENOTSUP', message, { node: node.name });
+  }
+  if (fix !== 'none') refuseReadOnly(node, 'repair');
+  return whileDrained(node, async () => {
+    try {
+      return await state.check!(fix, pace);
+    } finally {
+      if (fix !== 'none') books.writeGen += 1;
+    }
+  });
+}
+
+/** See `NodeControl.generation`. */
+export async function generation(
+  node: NodeControl,
+  books: RequestBooks,
+  context: AioContext,
+): Promise<string> {
+  return whileDrained(node, async () => {
+    const flushed = await node.flush();
+    if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${node.label}`, node.name);
+    const stored = await node.state.generation?.();
+    return stored === undefined ? whileOpen(node, books, context) : compact(stored);
+  });
+}
+
+/** Tells this opening of a node from all others. */
+const openIds = new WeakMap<NodeControl, string>();
+
+function whileOpen(node: NodeControl, books: RequestBooks, context: AioContext): string {
+  let id = openIds.get(node) ?? '';
+  while (id.length < 24) id += Math.floor(context.random() * 16).toString(16);
+  openIds.set(node, id);
+  return `open-${id}-${books.writeGen}`;
+}
+
+/** As it is, or what stands for it, where it is too long to hand about. */
+function compact(stored: string): string {
+  return /^[!-~]{1,64}$/.test(stored) ? stored : fnv1a64(stored);
+}
+
+function refuseReadOnly(node: NodeControl, what: string): void {
+  if (!node.readOnly) return;
+  throw new BlockError('EROFS', `${node.label} is read-only: cannot ${what}`, { node: node.name });
+}
+
+/** Runs `body` drained, unless the node was closed by then. */
+async function whileDrained<T>(node: NodeControl, body: () => Promise<T>): Promise<T> {
+  return node.whileDrained(async () => {
+    if (node.closed) throw BlockError.fromRet(-ENOMEDIUM, `${node.label} is closed`, node.name);
+    return body();
+  });
+}
