@@ -2,44 +2,14 @@
 // counts boots in an overlay in OPFS, keeps what it was told is written even when the browser dies.
 
 import type { BrowserContext, Page } from '@playwright/test';
-import type { WorkbenchHooks } from '../src/demo/test-hooks.ts';
+import { booted, serialText, starts, type } from './embedded-page.ts';
+import type { Hooked } from './embedded-page.ts';
 import { expect, test } from './fixtures.ts';
-
-interface Hooked {
-  diskplane: WorkbenchHooks;
-}
-
-/** It is up in a second or two; a busy machine makes more of it. */
-const BOOT_MS = 60_000;
-
-/** Waits for the guest's prompt; answers how often its disk was booted. */
-async function booted(page: Page): Promise<number> {
-  const ended = page.locator('body[data-state=running], body[data-state=error]');
-  await ended.waitFor({ timeout: BOOT_MS });
-  expect(await page.getByTestId('problem').innerText()).toBe('');
-  return Number(/EMBEDDED-READY boots=(\d+)\n/.exec(await serialText(page))?.[1]);
-}
-
-function serialText(page: Page): Promise<string> {
-  return page.evaluate(() => (globalThis as unknown as Hooked).diskplane.serialText);
-}
-
-/** Types a command; answers what the guest says to it. */
-function type(page: Page, keys: string): Promise<string> {
-  return page.evaluate(async (keys) => {
-    const { serial } = (globalThis as unknown as Hooked).diskplane.machine!;
-    const from = serial.position;
-    serial.send(keys);
-    const signal = AbortSignal.timeout(60_000);
-    return (await serial.waitFor(/[^]*\nguest# $/, { from, signal }))[0];
-  }, keys);
-}
 
 async function confirmReset(page: Page): Promise<void> {
   await page.getByTestId('reset').click();
   await page.getByTestId('ask-yes').click();
-  // The old machine's words must not be taken for the new one's.
-  await page.locator('body[data-state=loading], body[data-state=booting]').waitFor();
+  await starts(page);
 }
 
 async function open(context: BrowserContext, url: string): Promise<Page> {

@@ -1,5 +1,5 @@
 // The workbench as people get it, from the build: boots on both transports, draws graph and charts,
-// asks before it deletes, shuts down, says what is wrong and how to go on, boots images of one's own.
+// asks before it deletes, shuts down, and says what is wrong.
 
 import type { BrowserContext, Page } from '@playwright/test';
 import { createHash } from 'node:crypto';
@@ -82,7 +82,7 @@ for (const transport of ['zero-copy', 'bounce'] as const) {
     const overlay = page.getByTestId('graph').locator('[data-node=overlay]');
     await expect(overlay.locator('[data-figure="write value"]')).toHaveText(/MiB$/);
     await expect(overlay.locator('[data-figure="hits value"]')).toHaveText(/%$/);
-    await expect(page.getByTestId('charts').locator('canvas')).toHaveCount(2);
+    await expect(page.getByTestId('charts').locator('canvas')).toHaveCount(4);
     await expect.poll(() => pixels(page, 0)).not.toBe(before);
 
     await page.getByTestId('shutdown').click();
@@ -135,62 +135,4 @@ async function otherTab(context: BrowserContext, url: string): Promise<Page> {
   await tab.goto(url);
   await tab.locator('body[data-state=error]').waitFor({ timeout: 60_000 });
   return tab;
-}
-
-test("without a guest the page says how to get one, and boots an image of one's own", async ({
-  page,
-  images,
-  previewURL,
-}) => {
-  await page.route('**/guest/**', (route) => route.fulfill({ status: 404 }));
-  await page.goto(`${previewURL}/?guest=linux`);
-  await page.locator('body[data-state=error]').waitFor();
-  await expect(page.getByTestId('problem')).toContainText('npm run guest');
-  await expect(page.getByTestId('way-embedded-guest')).toBeVisible();
-
-  // A file is copied into this browser and written in place.
-  await page.getByTestId('way-open-image').click();
-  await page
-    .getByTestId('image-file')
-    .setInputFiles({ name: 'own.img', mimeType: '', buffer: Buffer.from(bootCounter()) });
-  await page.getByTestId('image-boot').click();
-  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
-  expect(new URL(page.url()).searchParams.get('image')).toBe('opfs:diskplane/images/own.img');
-  await page.reload();
-  await expect(page.getByTestId('screen')).toContainText('own image, boot 2', { timeout: BOOT_MS });
-
-  // Over a URL, writes go to an overlay, and a reset takes them back.
-  images.setFile('/remote.img', { bytes: bootCounter() });
-  await page.getByTestId('open-image').click();
-  await page.getByTestId('image-url').fill(`${images.url}/remote.img`);
-  await page.getByTestId('image-boot').click();
-  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
-  await page.reload();
-  await expect(page.getByTestId('screen')).toContainText('own image, boot 2', { timeout: BOOT_MS });
-  await page.getByTestId('reset').click();
-  await page.getByTestId('ask-yes').click();
-  await expect(page.getByTestId('screen')).toContainText('own image, boot 1', { timeout: BOOT_MS });
-});
-
-/**
- * A disk that boots by BIOS: its first sector adds one to a digit in itself, writes itself back
- * through INT 13h, and shows a line with the digit.
- */
-function bootCounter(): Uint8Array {
-  const disk = new Uint8Array(1024 * 1024);
-  const text = 'own image, boot 0\0';
-  const code = [
-    ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xfc], // xor ax,ax; mov ds,ax; mov es,ax; cld
-    ...[0xfe, 0x06, 0x3b, 0x7c], // inc byte [digit]
-    ...[0xbb, 0x00, 0x7c, 0xb8, 0x01, 0x03], // mov bx,7c00h; mov ax,0301h (write one sector)
-    ...[0xb9, 0x01, 0x00, 0x30, 0xf6, 0xcd, 0x13], // mov cx,1; xor dh,dh; int 13h
-    ...[0xbe, 0x2b, 0x7c], // mov si,text
-    ...[0xac, 0x84, 0xc0, 0x74, 0x08], // next: lodsb; test al,al; jz end
-    ...[0xb4, 0x0e, 0x31, 0xdb, 0xcd, 0x10, 0xeb, 0xf3], // mov ah,0eh; xor bx,bx; int 10h; jmp next
-    ...[0xf4, 0xeb, 0xfd], // end: hlt; jmp end
-  ];
-  disk.set(code);
-  disk.set(new TextEncoder().encode(text), code.length);
-  disk.set([0x55, 0xaa], 510);
-  return disk;
 }

@@ -4,6 +4,7 @@
 
 import { isShared } from '../base/shared-buffer.ts';
 import { BlockError } from '../block/block-error.ts';
+import { copyGraphics } from './v86-shared-screen.ts';
 
 /** What v86 calls on a port: `this` is the device, the value unsigned except for 32-bit reads. */
 type PortRead = (port: number) => number;
@@ -140,6 +141,7 @@ export class V86Machine {
     this.cpu = this.#main.cpu;
     this.ramBase = this.cpu.mem8.byteOffset;
     this.ramBytes = this.cpu.mem8.length;
+    if (this.shared) copyGraphics(this.cpu);
   }
 
   /** Milliseconds, monotonic: the emulator's own clock. */

@@ -5,7 +5,7 @@ import { BlockError } from '../block/block-error.ts';
 import type { ErrorCode } from '../base/ret.ts';
 import { describe as words, explainError } from './explain-error.ts';
 
-const here = { ownImage: false, preparing: false };
+const here = { ownImage: false, preparing: false, resuming: false };
 const problem = (code: ErrorCode, where = here): ReturnType<typeof explainError> =>
   explainError(new BlockError(code, 'why'), where);
 
@@ -31,6 +31,14 @@ describe('explainError', () => {
   it('offers no reset for an image of the user', () => {
     expect(problem('EINVAL').ways).toContain('reset');
     expect(problem('EINVAL', { ...here, ownImage: true }).ways).not.toContain('reset');
+  });
+
+  it('puts the disk of that time back only for a state that does not fit', () => {
+    const resuming = { ...here, resuming: true };
+    expect(problem('ESTALE', resuming).ways).toEqual(['restore-disk', 'start', 'open-image']);
+    expect(problem('ESTALE', { ...resuming, preparing: true }).ways).toContain('reset');
+    expect(problem('EINVAL', resuming).ways).toContain('start');
+    expect(problem('EBUSY', resuming).ways).toContain('retry');
   });
 
   it('takes what is no BlockError', () => {

@@ -6,7 +6,15 @@ import { BlockError } from '../block/block-error.ts';
 
 /** What the page can offer to do about it. */
 export type WayOut =
-  'retry' | 'reset' | 'open-image' | 'leave-image' | 'embedded-guest' | 'bounce' | 'start';
+  | 'retry'
+  | 'reset'
+  | 'open-image'
+  | 'leave-image'
+  | 'embedded-guest'
+  | 'use-memory'
+  | 'use-idb'
+  | 'restore-disk'
+  | 'start';
 
 export interface Problem {
   readonly title: string;
@@ -22,6 +30,8 @@ export interface Circumstances {
   readonly ownImage: boolean;
   /** `prepare` was under way, not opening or running. */
   readonly preparing: boolean;
+  /** A saved state was to be restored. */
+  readonly resuming: boolean;
 }
 
 /** A problem before it is known where it arose: 'back' stands for leaving one image for another. */
@@ -49,6 +59,21 @@ const BAD_IMAGE: Draft = {
   ways: ['leave-image', 'open-image'],
 };
 
+const OTHER_DISK: Draft = {
+  title: 'The disk is not what the saved state remembers',
+  words:
+    'The disk was written to since the state was saved, or it is another one. A machine that goes on ' +
+    'with it would mix the two up and destroy files. The state holds a copy of the disk as it was: put ' +
+    'that back, and what was written since is lost. Or leave the state, and boot the disk as it is.',
+  ways: ['restore-disk', 'start', 'back'],
+};
+
+const BAD_STATE: Draft = {
+  title: 'The state cannot be restored',
+  words: 'It is damaged, or of another machine than this page makes now. The disk is as it was.',
+  ways: ['start', 'back'],
+};
+
 const BAD_OVERLAY: Draft = {
   title: 'The disk cannot be opened',
   words: 'The overlay is damaged, as after a creation that was cut short. A reset makes a new one.',
@@ -58,9 +83,9 @@ const BAD_OVERLAY: Draft = {
 const DENIED: Draft = {
   title: 'The browser denies it',
   words:
-    'The browser does not give this page storage. Private windows and blocked site data do that; ' +
-    'an ordinary window works.',
-  ways: ['retry', 'back'],
+    'The browser does not give this page storage. Private windows and blocked site data do that. ' +
+    'An ordinary window works; so does memory, until the page closes.',
+  ways: ['use-memory', 'retry', 'back'],
 };
 
 const UNREADABLE: Draft = {
@@ -88,13 +113,22 @@ const BY_CODE: Partial<Record<ErrorCode, Draft>> = {
   },
   ENOSPC: {
     title: "The browser's storage is full",
-    words: 'Free some space on this device, or remove data of this site, and try again.',
-    ways: ['retry', 'reset', 'back'],
+    words:
+      'Free some space on this device, or remove data of this site, and try again. Memory does ' +
+      'without, until the page closes.',
+    ways: ['retry', 'use-memory', 'reset', 'back'],
   },
   ENOENT: {
     title: 'Something is not there',
     words: 'A file that the disk needs was not found.',
     ways: ['retry', 'back'],
+  },
+  ENOMEDIUM: {
+    title: 'The file has to be given again',
+    words:
+      'A page may read a file on your device only after you have chosen it, in each visit anew. ' +
+      'Choose or drop the same file; what the guest wrote is still in the overlay.',
+    ways: ['open-image', 'leave-image'],
   },
   ENODEV: {
     title: 'The IOThread is gone',
@@ -131,6 +165,11 @@ export function explainError(error: unknown, where: Circumstances): Problem {
 }
 
 function draftFor(error: unknown, where: Circumstances): Draft {
+  if (where.resuming && !where.preparing) {
+    const stale = error instanceof BlockError && error.code === 'ESTALE';
+    if (stale) return OTHER_DISK;
+    if (!(error instanceof BlockError) || error.code === 'EINVAL') return BAD_STATE;
+  }
   if (!(error instanceof BlockError)) return UNKNOWN;
   if (error.code === 'ENOENT' && where.preparing && !where.ownImage) return NO_GUEST;
   const draft = BY_CODE[error.code] ?? UNKNOWN;

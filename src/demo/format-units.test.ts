@@ -1,7 +1,13 @@
 // The edges where a number changes its unit or its digits.
 
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatCount, formatShare } from './format-units.ts';
+import {
+  formatBytes,
+  formatCount,
+  formatDepth,
+  formatDuration,
+  formatShare,
+} from './format-units.ts';
 
 describe('formatBytes', () => {
   it.each([
@@ -35,4 +41,23 @@ describe('formatShare', () => {
     expect(formatShare(991, 1000)).toBe('99.1 %');
     expect(formatShare(1, 1)).toBe('100 %');
   });
+});
+
+describe('formatDuration', () => {
+  it.each([
+    [0, '0 ns'],
+    [999, '999 ns'],
+    [1500, '1.50 µs'],
+    [12_300_000, '12.3 ms'],
+    [7e12, '7000 s'],
+  ])('%d', (ns, text) => expect(formatDuration(ns)).toBe(text));
+});
+
+describe('formatDepth', () => {
+  it.each([
+    [0.001, '0'],
+    [0.031, '0.03'],
+    [1.52, '1.5'],
+    [31.7, '32'],
+  ])('%d', (depth, text) => expect(formatDepth(depth)).toBe(text));
 });

@@ -21,9 +21,32 @@ export function formatCount(count: number): string {
   return `${threeDigits(count / 1e9)} G`;
 }
 
+/** How far something is; `total` is 0 while nobody knows. */
+export function formatProgress({ done, total }: { done: number; total: number }): string {
+  return total === 0 ? formatBytes(done) : `${formatBytes(done)} of ${formatBytes(total)}`;
+}
+
 /** `part` of `whole` as `'99.1 %'`, or a dash where there is nothing to divide by. */
 export function formatShare(part: number, whole: number): string {
   return whole === 0 ? '–' : `${threeDigits((100 * part) / whole)} %`;
+}
+
+/** Nanoseconds: `1_250_000` is `'1.25 ms'`. */
+export function formatDuration(ns: number): string {
+  const units = ['ns', 'µs', 'ms', 's'];
+  let unit = 0;
+  let value = ns;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? String(Math.round(value)) : threeDigits(value)} ${units[unit]}`;
+}
+
+/** Requests under way on average: `'0.03'`, `'1.5'`, `'32'`. */
+export function formatDepth(depth: number): string {
+  if (depth < 0.005) return '0';
+  return String(Number(depth.toFixed(depth < 0.995 ? 2 : depth < 9.95 ? 1 : 0)));
 }
 
 function threeDigits(value: number): string {

@@ -9,6 +9,11 @@ export function nowSeconds(): number {
   return host.now() / 1e9;
 }
 
+/** Milliseconds since 1970, for dates. */
+export function wallClockMs(): number {
+  return Date.now();
+}
+
 /** Calls back once after `ms` milliseconds; answers what cancels it. */
 export function after(ms: number, callback: () => void): () => void {
   return host.setTimer(callback, ms);

@@ -1,12 +1,13 @@
 // What the URL may say, and what comes of nonsense.
 
 import { describe, expect, it } from 'vitest';
-import { parsePageParameters, withParameter } from './page-parameters.ts';
+import { parsePageParameters, withParameters } from './page-parameters.ts';
 
 describe('parsePageParameters', () => {
   it('has a default for everything', () => {
     expect(parsePageParameters('')).toEqual({
       guest: 'auto',
+      store: 'opfs',
       transport: 'auto',
       delayMs: 0,
       disk: 'guest-overlay',
@@ -19,9 +20,10 @@ describe('parsePageParameters', () => {
 
   it('takes what it knows', () => {
     const search =
-      '?guest=embedded&transport=bounce&delay=20&disk=other&autostart=0&cmdline=a%20%20b';
+      '?guest=embedded&store=idb&transport=bounce&delay=20&disk=other&autostart=0&cmdline=a%20%20b';
     expect(parsePageParameters(search)).toMatchObject({
       guest: 'embedded',
+      store: 'idb',
       transport: 'bounce',
       delayMs: 20,
       disk: 'other',
@@ -34,6 +36,7 @@ describe('parsePageParameters', () => {
   it.each([
     ['guest=windows', 'guest'],
     ['transport=pigeon', 'transport'],
+    ['store=floppy', 'store'],
     ['delay=-1', 'delay'],
     ['delay=99999', 'delay'],
     ['disk=../secret', 'disk'],
@@ -47,10 +50,11 @@ describe('parsePageParameters', () => {
   });
 });
 
-describe('withParameter', () => {
+describe('withParameters', () => {
   it('sets, replaces and takes away', () => {
-    expect(withParameter('', 'a', '1')).toBe('?a=1');
-    expect(withParameter('?a=1&b=2', 'a', '3')).toBe('?a=3&b=2');
-    expect(withParameter('?a=1', 'a', undefined)).toBe('');
+    expect(withParameters('', { a: '1', b: undefined })).toBe('?a=1');
+    expect(withParameters('?a=1&b=2', { a: '3' })).toBe('?a=3&b=2');
+    expect(withParameters('?a=1', { a: undefined })).toBe('');
+    expect(withParameters('?store=idb&b=2', { store: 'opfs' })).toBe('?b=2');
   });
 });

@@ -18,6 +18,7 @@ export class PageState {
   #phase: Phase = 'loading';
   #words = 'Getting ready';
   #busy: string | undefined;
+  #cancel: (() => void) | undefined;
   readonly #steps = new Map<StepName, Step>();
   readonly #listeners = new Set<() => void>();
 
@@ -31,6 +32,10 @@ export class PageState {
   /** What goes on besides, such as a download; no second one is started meanwhile. */
   get busy(): string | undefined {
     return this.#busy;
+  }
+  /** Ends early what the page is busy with, where that can be. */
+  get cancel(): (() => void) | undefined {
+    return this.#cancel;
   }
   /** In the order in which they are drawn. */
   get steps(): readonly (readonly [StepName, Step])[] {
@@ -49,8 +54,9 @@ export class PageState {
     this.#changed();
   }
 
-  setBusy(words: string | undefined): void {
+  setBusy(words: string | undefined, cancel?: () => void): void {
     this.#busy = words;
+    this.#cancel = cancel;
     this.#changed();
   }
 

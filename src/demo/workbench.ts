@@ -1,29 +1,26 @@
-// What the page can do: start, shut down, reset, download, open an image. One thing at a time; each
-// tells the page's state and its log what goes on. Draws nothing.
+// What the page can do with a machine: start it, shut it down, reset its disk. One thing at a time;
+// each tells the page's state and its log what goes on. Draws nothing.
 
-import { openDisk } from '../index.ts';
-import type { Disk, IOThreadEvent } from '../index.ts';
-import type { BootPlan, BootSource } from './boot/boot-plan.ts';
+import type { IOThreadEvent } from '../index.ts';
+import type { BootKind, BootPlan } from './boot/boot-plan.ts';
+import { STORE_NAMES } from './boot/store-kind.ts';
+import type { Selection } from './boot/selection.ts';
 import { eventWords } from './event-words.ts';
 import { explainError } from './explain-error.ts';
 import type { Problem } from './explain-error.ts';
-import { formatBytes } from './format-units.ts';
-import { bringPrompt, powerOff, syncGuest } from './machine/guest-shell.ts';
-import type { GuestTalk } from './machine/guest-shell.ts';
+import { followGuest } from './machine/follow-guest.ts';
+import { bringPrompt, powerOff } from './machine/guest-shell.ts';
+import { Session } from './machine/session.ts';
+import { chooseTransport, transportName } from './machine/transport-choice.ts';
 import { pause } from './page-clock.ts';
 import type { PageState } from './page-state.ts';
-import { chooseSaveTarget } from './files/save-file.ts';
-import { Session } from './machine/session.ts';
-import { transportName } from './machine/transport-choice.ts';
-import type { Transport } from './machine/transport-choice.ts';
 
 export type LogLevel = 'info' | 'good' | 'warning' | 'error';
 
 export interface WorkbenchOptions {
   readonly state: PageState;
-  readonly source: BootSource;
-  readonly ownImage: boolean;
-  readonly transport: Transport['kind'];
+  readonly selection: Selection;
+  /** URL of the folder with SeaBIOS, with a slash at its end. */
   readonly firmware: string;
   readonly screen: HTMLElement;
   readonly log: (level: LogLevel, words: string) => void;
@@ -34,21 +31,21 @@ export interface WorkbenchOptions {
   readonly onProblem: (problem: Problem | undefined) => void;
 }
 
+/** How a machine that was started gets to where it runs; default: as from a power button. */
+export interface StartHow {
+  readonly kind: BootKind;
+  /** Called before the machine runs. */
+  readonly prepare: (session: Session) => Promise<void>;
+  /** For people, once it runs. */
+  readonly words: string;
+}
+
 const WAITING = {
   files: 'Guest files',
   disk: 'Disk',
   emulator: 'Emulator',
   guest: 'Operating system',
 } as const;
-
-type WriteChunk = (chunk: Uint8Array<ArrayBuffer>) => Promise<void>;
-type ExportOptions = NonNullable<Parameters<Disk['exportNode']>[0]>;
-
-/** Streams a file of OPFS that no disk has open. */
-async function saveFile(path: string, write: WriteChunk, options: ExportOptions): Promise<void> {
-  await using disk = await openDisk({ driver: 'opfs', path }, { readOnly: true });
-  for await (const chunk of disk.exportNode(options)) await write(chunk);
-}
 
 /** From the guest's last word to its CPU standing still, milliseconds. */
 const HALT_MS = 1500;
@@ -66,18 +63,22 @@ export class Workbench {
   get session(): Session | undefined {
     return this.#session;
   }
+  /** What runs, or ran last: its disk is there. */
+  get plan(): BootPlan | undefined {
+    return this.#session?.plan ?? this.#lastPlan;
+  }
 
-  /** Boots. Does nothing while something runs. Problems are shown, not thrown. */
-  async start(): Promise<void> {
+  /** Boots what is selected. Does nothing while something runs. Problems are shown, not thrown. */
+  async start(how?: StartHow): Promise<void> {
     if (this.#session !== undefined || this.#starting !== undefined) return;
     const stop = new AbortController();
-    const done = this.#start(stop.signal).finally(() => (this.#starting = undefined));
+    const done = this.#start(stop.signal, how).finally(() => (this.#starting = undefined));
     this.#starting = { stop, done };
     await done;
   }
 
-  async #start(signal: AbortSignal): Promise<void> {
-    const { state, log } = this.#options;
+  async #start(signal: AbortSignal, how: StartHow | undefined): Promise<void> {
+    const { state, selection, firmware, screen, onSerial } = this.#options;
     this.#options.onProblem(undefined);
     state.resetSteps(WAITING);
     state.set('loading', 'Getting ready');
@@ -85,30 +86,42 @@ export class Workbench {
     try {
       const session = await Session.open(
         {
-          ...this.#options,
+          ...{ firmware, screen, onSerial, kind: how?.kind ?? 'boot' },
+          source: selection.source(),
+          transport: chooseTransport(selection.parameters.transport, selection.sharable).kind,
           report: (...step) => state.step(...step),
           onEvent: (event) => this.#onEvent(event),
-          onPrepared: () => (preparing = false),
+          onPrepared: (plan) => {
+            preparing = false;
+            this.#lastPlan = plan;
+          },
         },
         signal,
       );
       this.#session = session;
-      this.#lastPlan = session.plan;
-      const { transport } = session.machine.attachment;
-      const { title, remark, talk } = session.plan;
-      if (remark !== undefined) log('info', remark);
-      log('info', `Booting ${title} by ${transportName(transport)}`);
-      this.#options.onSession(session);
-      state.step('guest', 'active', 'Booting');
-      state.set('booting', `Booting ${title}`);
-      await session.machine.run();
-      if (talk === undefined) this.#running('The machine runs');
-      else this.#follow(session, talk);
+      await this.#run(session, how);
     } catch (error) {
       if (signal.aborted) return;
       await this.#drop();
-      this.#fail(error, preparing);
+      this.fail(error, { preparing, resuming: how?.kind === 'resume' });
     }
+  }
+
+  async #run(session: Session, how: StartHow | undefined): Promise<void> {
+    const { state, log } = this.#options;
+    const { transport } = session.machine.attachment;
+    const { title, remark, talk, writesTo } = session.plan;
+    if (remark !== undefined) log('info', remark);
+    const where = STORE_NAMES[writesTo.store];
+    log('info', `${title} by ${transportName(transport)}; writes go to ${where}`);
+    this.#options.onSession(session);
+    state.step('guest', 'active', 'Booting');
+    state.set('booting', `Booting ${title}`);
+    await how?.prepare(session);
+    await session.machine.run();
+    const from = how === undefined ? 0 : session.machine.serial.position;
+    if (talk !== undefined) this.#follow(session, from);
+    if (how !== undefined || talk === undefined) this.#running(how?.words ?? 'The machine runs');
   }
 
   /**
@@ -141,6 +154,7 @@ export class Workbench {
     await this.#starting?.done;
     const session = this.#session;
     if (session === undefined) {
+      this.#options.onProblem(undefined);
       this.#options.state.set('off', 'Off');
       return;
     }
@@ -149,67 +163,33 @@ export class Workbench {
 
   /** Throws away what the guest wrote, and boots again. */
   async reset(): Promise<void> {
-    const { state, log, source } = this.#options;
+    if (await this.#forget('Removing what the guest wrote')) {
+      this.#options.log('good', 'The disk is as it was in the beginning');
+      await this.start();
+    }
+  }
+
+  /** Deletes an image that is kept in this browser. Answers whether it is gone. */
+  async deleteImage(): Promise<boolean> {
+    const { title } = this.#options.selection.source();
+    const gone = await this.#forget(`Deleting ${title}`);
+    if (gone) this.#options.log('good', `${title} is deleted`);
+    return gone;
+  }
+
+  async #forget(words: string): Promise<boolean> {
+    const { state, selection } = this.#options;
     await this.cutPower();
     this.#lastPlan = undefined;
-    state.setBusy('Removing what the guest wrote');
+    state.setBusy(words);
     try {
-      await source.reset();
-      log('good', 'The disk is as it was in the beginning');
+      await selection.source().reset();
+      return true;
     } catch (error) {
-      this.#fail(error, false);
-      return;
+      this.fail(error);
+      return false;
     } finally {
       state.setBusy(undefined);
-    }
-    await this.start();
-  }
-
-  /** Whether there is something to download. */
-  get savable(): boolean {
-    return this.#session !== undefined || this.#lastPlan !== undefined;
-  }
-
-  /** Saves the file that holds what the guest wrote. A guest that runs stands still meanwhile. */
-  async download(signal: AbortSignal): Promise<void> {
-    const { state, log } = this.#options;
-    const plan = this.#session?.plan ?? this.#lastPlan;
-    if (plan === undefined || state.busy !== undefined) return;
-    const name = plan.downloadName;
-    const target = await chooseSaveTarget(name);
-    if (target === undefined) return;
-    state.setBusy('Preparing the download');
-    try {
-      let bytes = 0;
-      const onProgress = ({ done, total }: { done: number; total: number }): void => {
-        bytes = total;
-        state.setBusy(`Saving ${name}: ${formatBytes(done)} of ${formatBytes(total)}`);
-      };
-      const write = (chunk: Uint8Array<ArrayBuffer>): Promise<void> => target.write(chunk);
-      if (this.#session === undefined) await saveFile(plan.writesTo, write, { signal, onProgress });
-      else await this.#saveRunning(this.#session, write, { signal, onProgress });
-      await target.finish();
-      log('good', `Saved ${name}, ${formatBytes(bytes)}`);
-    } catch (error) {
-      await target.discard().catch(() => {});
-      if (signal.aborted) log('info', 'The download was canceled');
-      else log('error', `The download failed: ${explainError(error, this.#where(false)).detail}`);
-    } finally {
-      state.setBusy(undefined);
-    }
-  }
-
-  async #saveRunning(session: Session, write: WriteChunk, options: ExportOptions): Promise<void> {
-    const { log } = this.#options;
-    const { talk } = session.plan;
-    if (talk === undefined || !(await syncGuest(session.machine.serial, talk))) {
-      log('warning', 'What the guest has not synced yet is not in the file');
-    }
-    await session.machine.pause();
-    try {
-      for await (const chunk of session.disk.exportNode(options)) await write(chunk);
-    } finally {
-      if (this.#session === session) await session.machine.run();
     }
   }
 
@@ -219,31 +199,43 @@ export class Workbench {
     this.#session?.abandon();
   }
 
-  /** Watches a guest that talks: ready, powered off by itself, rebooting. */
-  #follow(session: Session, talk: GuestTalk, from = 0): void {
+  /** Shows what went wrong, and the ways out. */
+  fail(error: unknown, when = { preparing: false, resuming: false }): void {
+    const { state, log, onProblem, selection } = this.#options;
+    const { ownImage } = selection;
+    const problem = explainError(error, { ...when, ownImage });
+    state.failSteps();
+    state.set('error', problem.title);
+    log('error', problem.title);
+    onProblem(problem);
+  }
+
+  #follow(session: Session, from: number): void {
+    const { log, state } = this.#options;
     const { serial } = session.machine;
-    const { log } = this.#options;
-    void serial.waitFor(talk.ready, { from }).then((match) => {
-      if (this.#session !== session) return;
-      const boots = match[1] === 'read-only' ? '' : `, boot number ${match[1]} of this disk`;
-      this.#running(`${talk.name} is up${boots}`);
-    });
-    void serial.waitFor(talk.noDisk, { from }).then(() => {
-      if (this.#session !== session) return;
-      this.#running(`${talk.name} is up, but cannot use its disk`);
-      log('error', `${talk.name} cannot use its disk. A reset starts from the image again.`);
-    });
-    void serial.waitFor(talk.reboots, { from }).then(() => {
-      if (this.#session !== session) return;
-      log('info', 'The guest reboots');
-      this.#options.state.set('booting', 'The guest reboots');
-      this.#follow(session, talk, serial.position);
-    });
-    void serial.waitFor(talk.off, { from }).then(async () => {
-      // A shutdown by button follows the same words.
-      if (this.#options.state.busy !== undefined || this.#session !== session) return;
-      await this.#afterPowerOff(session, 'The guest has powered itself off');
-    });
+    const talk = session.plan.talk!;
+    const ours = (tell: () => void) => () => this.#session === session && tell();
+    followGuest(
+      serial,
+      talk,
+      {
+        up: (words) => ours(() => this.#running(words))(),
+        noDisk: ours(() => {
+          this.#running(`${talk.name} is up, but cannot use its disk`);
+          log('error', `${talk.name} cannot use its disk. A reset starts from the image again.`);
+        }),
+        reboots: ours(() => {
+          log('info', 'The guest reboots');
+          state.set('booting', 'The guest reboots');
+        }),
+        off: ours(() => {
+          // A shutdown by button follows the same words.
+          if (state.busy !== undefined) return;
+          void this.#afterPowerOff(session, 'The guest has powered itself off');
+        }),
+      },
+      from,
+    );
   }
 
   #running(words: string): void {
@@ -268,7 +260,7 @@ export class Workbench {
       state.set('off', `${words}. The disk is flushed and closed.`);
     } catch (error) {
       log('error', 'The disk could not be flushed');
-      this.#fail(error, false);
+      this.fail(error);
     } finally {
       onSession(undefined);
     }
@@ -280,7 +272,7 @@ export class Workbench {
     if (event.event !== 'IOTHREAD_FAILED' || this.#session === undefined) return;
     const error = this.#session.disk.thread.failed ?? new Error(event.message);
     void this.#drop();
-    this.#fail(error, false);
+    this.fail(error);
   }
 
   /** Gives up the session, whatever of it still works. */
@@ -290,18 +282,5 @@ export class Workbench {
     this.#session = undefined;
     await session.end().catch(() => {});
     this.#options.onSession(undefined);
-  }
-
-  #where(preparing: boolean): Parameters<typeof explainError>[1] {
-    return { ownImage: this.#options.ownImage, preparing };
-  }
-
-  #fail(error: unknown, preparing: boolean): void {
-    const { state, log, onProblem } = this.#options;
-    const problem = explainError(error, this.#where(preparing));
-    state.failSteps();
-    state.set('error', problem.title);
-    log('error', problem.title);
-    onProblem(problem);
   }
 }

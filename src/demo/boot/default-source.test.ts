@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { BlockError } from '../../block/block-error.ts';
 import type { BootPlan } from './boot-plan.ts';
+import { diskFile } from './disk-file.ts';
 import { DefaultSource } from './default-source.ts';
 
 class FakeSource {
@@ -26,9 +27,10 @@ class FakeSource {
       kernel: undefined,
       talk: undefined,
       remark: undefined,
-      writesTo: '',
-      downloadName: '',
-      resettable: true,
+      thread: undefined,
+      writesTo: diskFile('memory', 'none'),
+      overlay: true,
+      fileName: 'none',
     };
   }
   async reset(): Promise<void> {
@@ -43,9 +45,9 @@ describe('DefaultSource', () => {
     const linux = new FakeSource('Linux');
     const embedded = new FakeSource('embedded');
     const source = new DefaultSource(linux, embedded);
-    expect(await source.prepare(() => {}, signal)).toMatchObject({ title: 'Linux' });
+    expect(await source.prepare(() => {}, signal, 'boot')).toMatchObject({ title: 'Linux' });
     linux.there = false;
-    const plan = await source.prepare(() => {}, signal);
+    const plan = await source.prepare(() => {}, signal, 'boot');
     expect(plan).toMatchObject({ title: 'embedded' });
     expect(plan.remark).toContain('npm run guest');
     expect(source.title).toBe('embedded');
@@ -60,6 +62,6 @@ describe('DefaultSource', () => {
     const linux = new FakeSource('Linux');
     linux.error = new BlockError('EIO', 'HTTP status 500');
     const source = new DefaultSource(linux, new FakeSource('embedded'));
-    await expect(source.prepare(() => {}, signal)).rejects.toThrow('HTTP status 500');
+    await expect(source.prepare(() => {}, signal, 'boot')).rejects.toThrow('HTTP status 500');
   });
 });

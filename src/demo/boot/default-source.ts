@@ -1,7 +1,7 @@
 // What boots when the page's URL names nothing: the Linux guest, or where none was built, the embedded
 // one, so that there is always something to see.
 
-import type { BootPlan, BootSource, ReportStep } from './boot-plan.ts';
+import type { BootKind, BootPlan, BootSource, ReportStep } from './boot-plan.ts';
 
 /** A source that can tell whether it has anything to boot. */
 interface UncertainSource extends BootSource {
@@ -23,10 +23,10 @@ export class DefaultSource implements BootSource {
     return this.#chosen.title;
   }
 
-  async prepare(report: ReportStep, signal: AbortSignal): Promise<BootPlan> {
+  async prepare(report: ReportStep, signal: AbortSignal, kind: BootKind): Promise<BootPlan> {
     report('files', 'active', 'Looking for the guest');
     await this.#choose(signal);
-    const plan = await this.#chosen.prepare(report, signal);
+    const plan = await this.#chosen.prepare(report, signal, kind);
     if (this.#chosen === this.#linux) return plan;
     const remark = 'No Linux guest was built here (npm run guest does), so the embedded one boots';
     return { ...plan, remark };

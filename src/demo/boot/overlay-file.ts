@@ -1,9 +1,10 @@
-// A qcow2 overlay in OPFS, with a note beside it of what image it lies over. An overlay over an image
-// that has changed is a broken file system, so that is noticed before anything is opened.
+// A qcow2 overlay in one of the stores, with a note of what image it lies over. An overlay over an
+// image that has changed is a broken file system, so that is noticed before anything is opened.
 
 import { BlockError } from '../../block/block-error.ts';
 import { createDisk } from '../../index.ts';
-import { fileLength, readText, removeFile, writeText } from '../files/opfs-files.ts';
+import { pageStorage } from '../page-storage.ts';
+import type { DiskFile } from './disk-file.ts';
 
 /** The image below. */
 export interface OverlayBase {
@@ -15,14 +16,24 @@ export interface OverlayBase {
   readonly identity: string | undefined;
 }
 
-export class OverlayFile {
-  /** Path in OPFS. */
-  readonly path: string;
-  readonly #notePath: string;
+const noteKey = ({ store, name }: DiskFile): string => `diskplane:base-of:${store}:${name}`;
 
-  constructor(path: string) {
-    this.path = path;
-    this.#notePath = `${path}.json`;
+/** Identity of the image that an overlay lies over, as far as that was noted. */
+export function baseNote(overlay: DiskFile): string | null {
+  return pageStorage.getItem(noteKey(overlay));
+}
+
+/** Notes which image an overlay lies over; undefined: nobody knows. */
+export function setBaseNote(overlay: DiskFile, identity: string | undefined): void {
+  if (identity === undefined) pageStorage.removeItem(noteKey(overlay));
+  else pageStorage.setItem(noteKey(overlay), identity);
+}
+
+export class OverlayFile {
+  readonly file: DiskFile;
+
+  constructor(file: DiskFile) {
+    this.file = file;
   }
 
   /**
@@ -30,49 +41,34 @@ export class OverlayFile {
    * BlockError('ESTALE') where it is there but lies over another image.
    */
   async ensure(base: OverlayBase, signal: AbortSignal): Promise<'made' | 'kept'> {
-    const length = await fileLength(this.path);
-    // An empty file is a creation that was cut short before the header.
-    if (length !== undefined && length > 0) {
-      const note = await this.#note();
-      if (note !== undefined && base.identity !== undefined && note !== base.identity) {
+    if (await this.file.exists()) {
+      const note = baseNote(this.file);
+      if (note !== null && base.identity !== undefined && note !== base.identity) {
         throw new BlockError(
           'ESTALE',
-          `the overlay '${this.path}' lies over an older version of ${base.url}`,
+          `the overlay '${this.file.name}' lies over an older version of ${base.url}`,
         );
       }
       return 'kept';
     }
-    if (base.identity !== undefined) {
-      await writeText(this.#notePath, JSON.stringify({ base: base.identity }));
-    }
+    setBaseNote(this.file, base.identity);
+    const { file, thread } = await this.file.reference('overlay-file');
     await createDisk(
       {
         driver: 'qcow2',
         size: base.length,
-        file: { driver: 'opfs', path: this.path },
+        file,
         'backing-file': base.url,
         'backing-fmt': base.format,
       },
-      { signal },
+      { signal, ...(thread === undefined ? {} : { thread }) },
     );
     return 'made';
   }
 
   /** Removes it. Throws BlockError('EBUSY') while it is open somewhere. */
   async remove(): Promise<void> {
-    await removeFile(this.path);
-    await removeFile(this.#notePath);
-  }
-
-  /** Identity of the image that it was made over. */
-  async #note(): Promise<string | undefined> {
-    const text = await readText(this.#notePath);
-    if (text === undefined) return undefined;
-    try {
-      const note = JSON.parse(text) as { base?: unknown };
-      return typeof note.base === 'string' ? note.base : undefined;
-    } catch {
-      return undefined;
-    }
+    await this.file.remove();
+    setBaseNote(this.file, undefined);
   }
 }

@@ -1,8 +1,9 @@
-// The embedded guest as something to boot: its disk is made here, put into OPFS, and never written
-// again; what the guest writes goes to a qcow2 overlay beside it. Needs no server.
+// The embedded guest as something to boot: its disk is assembled here and never written; what the
+// guest writes goes to a qcow2 overlay above it. Needs no server.
 
 import type { BootPlan, BootSource, ReportStep } from '../boot/boot-plan.ts';
-import { copyInto, fileLength, readStart } from '../files/opfs-files.ts';
+import { diskFile } from '../boot/disk-file.ts';
+import type { StoreKind } from '../boot/store-kind.ts';
 import { OverlayFile } from '../boot/overlay-file.ts';
 import { EMBEDDED_TALK } from './embedded-talk.ts';
 
@@ -10,13 +11,13 @@ const MEMORY_BYTES: number = 32 * 1024 * 1024;
 
 export class EmbeddedSource implements BootSource {
   readonly title = 'Embedded guest';
-  readonly #disk: string;
+  readonly #name: string;
   readonly #overlay: OverlayFile;
 
   /** `disk`: name of the disk, so that one origin can hold several. */
-  constructor(disk: string) {
-    this.#disk = `${disk}-embedded`;
-    this.#overlay = new OverlayFile(`diskplane/${this.#disk}.qcow2`);
+  constructor(disk: string, store: StoreKind) {
+    this.#name = `${disk}-embedded`;
+    this.#overlay = new OverlayFile(diskFile(store, `diskplane/${this.#name}.qcow2`));
   }
 
   async prepare(report: ReportStep, signal: AbortSignal): Promise<BootPlan> {
@@ -26,34 +27,30 @@ export class EmbeddedSource implements BootSource {
     report('files', 'done', 'A boot program of this page, and SeaBIOS');
     report('disk', 'active', 'Looking for the overlay');
     const identity = await sha256(image);
-    // Each version of the program has a file of its own: an older one may lie below another overlay.
-    const name = `embedded-${identity.slice(0, 16)}.img`;
-    const path = `diskplane/images/${name}`;
-    const how = await this.#overlay.ensure(
-      { url: name, format: 'raw', length: image.length, identity },
-      signal,
-    );
-    if (!(await holds(path, image))) await copyInto(path, new Blob([image]), { signal });
+    const base = { url: 'embedded.img', format: 'raw', length: image.length, identity };
+    const how = await this.#overlay.ensure(base, signal);
     report('disk', 'active', how === 'made' ? 'A new overlay, empty' : 'Your overlay from before');
+    const { file, thread } = await this.#overlay.file.reference('overlay-file');
     return {
       title: this.title,
       blockdev: {
         driver: 'qcow2',
         'node-name': 'overlay',
-        file: { driver: 'opfs', 'node-name': 'overlay-file', path: this.#overlay.path },
+        file,
         backing: {
           driver: 'raw',
           'node-name': 'program',
-          file: { driver: 'opfs', 'node-name': 'program-file', path },
+          file: { driver: 'blob', 'node-name': 'program-file', blob: datedFile(image, identity) },
         },
       },
+      thread,
       memoryBytes: MEMORY_BYTES,
       kernel: undefined,
       talk: EMBEDDED_TALK,
       remark: undefined,
-      writesTo: this.#overlay.path,
-      downloadName: `${this.#disk}.qcow2`,
-      resettable: true,
+      writesTo: this.#overlay.file,
+      overlay: true,
+      fileName: `${this.#name}.qcow2`,
     };
   }
 
@@ -62,11 +59,13 @@ export class EmbeddedSource implements BootSource {
   }
 }
 
-/** Whether the file is there, whole. */
-async function holds(path: string, image: Uint8Array): Promise<boolean> {
-  if ((await fileLength(path)) !== image.length) return false;
-  const there = await readStart(path, image.length);
-  return there.every((byte, at) => byte === image[at]);
+/**
+ * The image as a file with a date made from its checksum: what the blob driver goes by to tell one
+ * version from another, so that saved states know their disk.
+ */
+function datedFile(image: Uint8Array<ArrayBuffer>, checksum: string): File {
+  const lastModified = Number.parseInt(checksum.slice(0, 10), 16);
+  return new File([image], 'embedded.img', { lastModified });
 }
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

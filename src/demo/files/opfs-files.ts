@@ -1,5 +1,5 @@
 // Whole files in the origin's private file system, as the page needs them: is it there, remove it,
-// put a file in. The disk's own bytes go through the opfs driver on the IOThread.
+// read it, write it. The disk's own bytes go through the opfs driver on the IOThread.
 
 import { BlockError } from '../../block/block-error.ts';
 
@@ -14,10 +14,36 @@ export async function fileLength(path: string): Promise<number | undefined> {
   }
 }
 
-/** The first `bytes` of a file. */
-export async function readStart(path: string, bytes: number): Promise<Uint8Array> {
-  const file = await (await findFile(path, false)).getFile();
-  return new Uint8Array(await file.slice(0, bytes).arrayBuffer());
+/** A file to read, or undefined where there is none. */
+export async function readFile(path: string): Promise<File | undefined> {
+  try {
+    return await (await findFile(path, false)).getFile();
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw explain(path, error);
+  }
+}
+
+/** Paths of the files in a folder; none where there is no such folder. */
+export async function listFiles(folder: string): Promise<string[]> {
+  try {
+    const directory = await findFolder(split(`${folder}/file`).folder, false);
+    const paths: string[] = [];
+    for await (const name of directory.keys()) paths.push(`${folder}/${name}`);
+    return paths;
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw explain(folder, error);
+  }
+}
+
+/** A file to write; what was there stays until the stream is closed. Throws BlockError. */
+export async function openWritable(path: string): Promise<FileSystemWritableFileStream> {
+  try {
+    return await (await findFile(path, true)).createWritable();
+  } catch (error) {
+    throw explain(path, error);
+  }
 }
 
 /** Removes a file; none there is fine. Throws BlockError('EBUSY') while another tab holds it. */
@@ -28,56 +54,6 @@ export async function removeFile(path: string): Promise<void> {
     await directory.removeEntry(name);
   } catch (error) {
     if (!isMissing(error)) throw explain(path, error);
-  }
-}
-
-/** Text of a small file, or undefined. */
-export async function readText(path: string): Promise<string | undefined> {
-  try {
-    return await (await (await findFile(path, false)).getFile()).text();
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw explain(path, error);
-  }
-}
-
-export async function writeText(path: string, text: string): Promise<void> {
-  try {
-    const writable = await (await findFile(path, true)).createWritable();
-    await writable.write(text);
-    await writable.close();
-  } catch (error) {
-    throw explain(path, error);
-  }
-}
-
-/**
- * Copies `source` to `path`, replacing what was there only once all is copied. `onProgress` hears
- * of bytes done and in all.
- */
-export async function copyInto(
-  path: string,
-  source: Blob,
-  options: {
-    readonly signal?: AbortSignal;
-    readonly onProgress?: (done: number, total: number) => void;
-  } = {},
-): Promise<void> {
-  try {
-    const writable = await (await findFile(path, true)).createWritable();
-    let done = 0;
-    const count = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform: (chunk, controller) => {
-        done += chunk.length;
-        controller.enqueue(chunk);
-        options.onProgress?.(done, source.size);
-      },
-    });
-    const piped = options.signal === undefined ? {} : { signal: options.signal };
-    await source.stream().pipeThrough(count).pipeTo(writable, piped);
-  } catch (error) {
-    if (options.signal?.aborted === true) throw error;
-    throw explain(path, error);
   }
 }
 

@@ -14,7 +14,7 @@ const PROMPT = /(?:^|\n)guest# ?$/;
 export interface GuestTalk {
   /** For people: "Linux". */
   readonly name: string;
-  /** It is up and at its prompt; the first group is how often the disk was booted. */
+  /** It is up and at its prompt; the first group is how often the disk was booted, if it counts. */
   readonly ready: RegExp;
   /** It is up, and cannot use its disk. */
   readonly noDisk: RegExp;
@@ -33,6 +33,14 @@ export const LINUX_TALK: GuestTalk = {
   reboots: /GUEST-OFF reboot/,
   powerOff: 'poweroff\n',
   sync: 'sync',
+};
+
+/** Linux in its initrd, with the disk beside it and not below. */
+export const LINUX_SHELL_TALK: GuestTalk = {
+  ...LINUX_TALK,
+  ready: /GUEST-READY root=none[^\n]*\n(?:.*\n)*guest# ?$/,
+  // There is no init to ask. The quotes keep the echo of the command from passing for its answer.
+  powerOff: 'sync; umount -a 2>/dev/null; echo GUEST-""OFF poweroff; poweroff -f\n',
 };
 
 /** Brings the shell to a prompt: it is there, or Ctrl-C ends what runs. Answers whether. */

@@ -9,16 +9,16 @@ import type { KernelFiles } from '../boot/boot-plan.ts';
 import { fetchBytes } from '../boot/fetch-files.ts';
 import { after } from '../page-clock.ts';
 import { SerialConsole } from './serial-console.ts';
-import type { Transport } from './transport-choice.ts';
+import type { TransportKind } from './transport-choice.ts';
 
 export interface MachineOptions {
-  readonly transport: Transport['kind'];
+  readonly transport: TransportKind;
   readonly memoryBytes: number;
   readonly kernel: KernelFiles | undefined;
   /** URL of the folder with SeaBIOS, with a slash at its end. */
   readonly firmware: string;
-  /** Where the VGA screen is drawn; null for a machine without one. */
-  readonly screen: HTMLElement | null;
+  /** Where the VGA screen is drawn. */
+  readonly screen: HTMLElement;
   /** What the guest says on its serial line, many times a second at most. */
   readonly onSerial: (bytes: Uint8Array) => void;
   readonly signal: AbortSignal;
@@ -36,6 +36,7 @@ export class Machine {
   readonly serial: SerialConsole;
   /** How v86 was put on shared memory; undefined where it was not asked for. */
   readonly sharedMemory: SharedMemoryStats | undefined;
+  readonly #onSerial: (bytes: Uint8Array) => void;
   #ended: Promise<void> | undefined;
 
   /** Makes a machine that does not run yet. Throws BlockError. */
@@ -59,11 +60,11 @@ export class Machine {
       memory_size: options.memoryBytes,
       autostart: false,
       disable_speaker: true,
-      // Its keyboard listens on the whole page, which a page with buttons cannot have.
-      disable_keyboard: options.screen === null,
       disable_mouse: true,
-      ...(options.screen === null ? {} : { screen: { container: options.screen } }),
+      screen: { container: options.screen },
     });
+    // It listens on the whole page, which a page with buttons cannot have; VgaScreen turns it on.
+    emulator.keyboard_set_enabled(false);
     try {
       const attachment = await attachVirtioBlk(emulator, disk, {
         transport: options.transport === 'bounce' ? 'bounce' : 'auto',
@@ -85,6 +86,7 @@ export class Machine {
     this.emulator = emulator;
     this.attachment = attachment;
     this.sharedMemory = sharedMemory;
+    this.#onSerial = onSerial;
     this.serial = new SerialConsole((text) => emulator.serial0_send(text));
     let gathered: number[] = [];
     emulator.add_listener('serial0-output-byte', (byte) => {
@@ -102,6 +104,19 @@ export class Machine {
 
   async run(): Promise<void> {
     await this.emulator.run();
+  }
+
+  /** Puts a saved state back into a machine that has not run yet. Throws BlockError, see V86Device. */
+  async restore(state: ArrayBuffer, device: Parameters<V86Device['restore']>[0]): Promise<void> {
+    await this.emulator.restore_state(state);
+    await this.attachment.restore(device);
+  }
+
+  /** Says on the serial line's side of this page what a guest had said before. */
+  replay(text: string): void {
+    const bytes = new TextEncoder().encode(text.replaceAll('\n', '\r\n'));
+    this.serial.receive(bytes);
+    this.#onSerial(bytes);
   }
 
   /** The guest stands still until `run`. */

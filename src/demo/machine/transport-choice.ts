@@ -2,49 +2,42 @@
 
 import type { TransportChoice } from '../page-parameters.ts';
 
+export type TransportKind = 'zero-copy' | 'bounce' | 'messages';
+
 export interface Transport {
-  readonly kind: 'zero-copy' | 'bounce' | 'messages';
+  readonly kind: TransportKind;
   readonly why: string;
 }
 
-/**
- * What to use where `wanted` was asked for, and `sharable` says whether the page has shared memory. A
- * machine with a screen is kept off it unless that is asked for: v86 cannot draw graphics from there.
- */
-export function chooseTransport(
-  wanted: TransportChoice,
-  hasScreen: boolean,
-  sharable: boolean,
-): Transport {
+const HOW: Readonly<Record<TransportKind, string>> = {
+  'zero-copy':
+    "The IOThread reads and writes in the guest's own memory; nothing is copied between.",
+  bounce: 'Data are copied once, between the guest and a memory shared with the IOThread.',
+  messages: 'Requests and data go to the IOThread and back in messages.',
+};
+
+const NAMES: Readonly<Record<TransportKind, string>> = {
+  'zero-copy': 'zero copy',
+  bounce: 'bounce copies',
+  messages: 'messages',
+};
+
+/** What to use where `wanted` was asked for; `sharable`: the page has shared memory. */
+export function chooseTransport(wanted: TransportChoice, sharable: boolean): Transport {
   if (!sharable) {
-    return {
-      kind: 'messages',
-      why: `${SENDS} This page is not cross-origin isolated, so there is no shared memory.`,
-    };
+    const why = 'This page is not cross-origin isolated, so there is no shared memory.';
+    return { kind: 'messages', why: `${HOW.messages} ${why}` };
   }
-  if (wanted === 'messages') {
-    return { kind: 'messages', why: `${SENDS} This page's URL asks for it.` };
-  }
-  if (wanted === 'bounce') return { kind: 'bounce', why: `${COPIES} This page's URL asks for it.` };
-  if (wanted === 'zero-copy') {
-    return { kind: 'zero-copy', why: `${SHARES} This page's URL asks for it.` };
-  }
-  if (hasScreen) {
-    return { kind: 'bounce', why: `${COPIES} v86 cannot draw graphics from shared memory.` };
-  }
-  return {
-    kind: 'zero-copy',
-    why: `${SHARES} It runs because this page is cross-origin isolated.`,
-  };
+  if (wanted !== 'auto') return { kind: wanted, why: `${HOW[wanted]} It was asked for.` };
+  const why = `${HOW['zero-copy']} It runs because this page is cross-origin isolated.`;
+  return { kind: 'zero-copy', why };
 }
 
-const SHARES =
-  "The IOThread reads and writes in the guest's own memory; nothing is copied between.";
-const COPIES = 'Data are copied once, between the guest and a memory shared with the IOThread.';
-const SENDS = 'Requests and data go to the IOThread and back in messages.';
+/** What runs, where it is not what was chosen. */
+export function fellBack(kind: TransportKind, reason: string): Transport {
+  return { kind, why: `${HOW[kind]} It runs since ${reason}.` };
+}
 
-const NAMES = { 'zero-copy': 'zero copy', bounce: 'bounce copies', messages: 'messages' } as const;
-
-export function transportName(kind: Transport['kind']): string {
+export function transportName(kind: TransportKind): string {
   return NAMES[kind];
 }

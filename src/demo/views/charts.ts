@@ -1,69 +1,34 @@
-// Two charts of the last minute: requests a second and bytes a second, reads and writes, with the
-// rates of now in words above. Loaded when the first sample is there.
+// Charts of the last minute, with the values of now in words above. Loaded when the first sample is
+// there, and not drawn while they are out of sight.
 
 import type uPlot from 'uplot';
 import { make, setText } from '../elements.ts';
-import { formatBytes, formatCount } from '../format-units.ts';
+import { CHART_KINDS } from './chart-kinds.ts';
+import type { ChartKind } from './chart-kinds.ts';
 import type { RateHistory, RateTable } from './rates.ts';
 import { WINDOW_SECONDS } from './rates.ts';
 
-interface ChartKind {
-  readonly title: string;
-  readonly read: Exclude<keyof RateTable, 'seconds'>;
-  readonly write: Exclude<keyof RateTable, 'seconds'>;
-  readonly format: (value: number) => string;
-  /** The scale never ends below this, or noise would look like work. */
-  readonly least: number;
-  /** Distances between the lines that make round numbers. */
-  readonly steps: readonly number[];
-}
-
-const HEIGHT = 128;
-const powers = (base: number, most: number): number[] => {
-  const steps: number[] = [];
-  for (let step = 1; step <= most; step *= base) steps.push(step);
-  return steps;
-};
-
-const KINDS: readonly ChartKind[] = [
-  {
-    title: 'Requests / s',
-    read: 'readOps',
-    write: 'writeOps',
-    format: formatCount,
-    least: 10,
-    steps: powers(10, 1e7).flatMap((step) => [step, 2 * step, 5 * step]),
-  },
-  {
-    title: 'Bytes / s',
-    read: 'readBytes',
-    write: 'writeBytes',
-    format: formatBytes,
-    least: 64 * 1024,
-    steps: powers(2, 2 ** 40),
-  },
-];
+const HEIGHT = 104;
 
 class Chart {
   readonly #kind: ChartKind;
   readonly #stage: HTMLElement = make('div', 'chart-stage');
-  readonly #read: HTMLElement = make('b');
-  readonly #write: HTMLElement = make('b');
+  readonly #values: readonly HTMLElement[];
   #plot: uPlot | undefined;
 
   constructor(kind: ChartKind, container: HTMLElement) {
     this.#kind = kind;
     const head = make('figcaption');
-    const legend = (className: string, words: string, value: HTMLElement): HTMLElement => {
-      const entry = make('span', className, words);
+    head.append(make('span', 'chart-title', kind.title));
+    this.#values = kind.series.map(({ label, colour }) => {
+      const entry = make('span', 'legend', label);
+      entry.style.setProperty('--colour', `var(${colour})`);
+      const value = make('b');
       entry.append(value);
-      return entry;
-    };
-    head.append(
-      make('span', 'chart-title', kind.title),
-      legend('read', 'read', this.#read),
-      legend('write', 'write', this.#write),
-    );
+      head.append(entry);
+      return value;
+    });
+    this.#stage.setAttribute('aria-hidden', 'true'); // its caption says what it shows now
     const figure = make('figure');
     figure.append(head, this.#stage);
     container.append(figure);
@@ -72,9 +37,11 @@ class Chart {
 
   /** Puts the values into the chart and the last of them into words. */
   show(table: RateTable | undefined): void {
-    const { read, write, format } = this.#kind;
-    setText(this.#read, format(table?.[read].at(-1) ?? 0));
-    setText(this.#write, format(table?.[write].at(-1) ?? 0));
+    const { series, format, nothing } = this.#kind;
+    series.forEach(({ column }, i) => {
+      const value = table?.[column].at(-1) ?? undefined;
+      setText(this.#values[i]!, value === undefined ? nothing : format(value));
+    });
     if (table !== undefined) this.#plot?.setData(this.#data(table));
   }
 
@@ -90,11 +57,12 @@ class Chart {
   }
 
   #data(table: RateTable): uPlot.AlignedData {
-    return [[...table.seconds], [...table[this.#kind.read]], [...table[this.#kind.write]]];
+    const columns = this.#kind.series.map(({ column }) => [...table[column]]);
+    return [[...table.seconds], ...columns];
   }
 
   #options(): uPlot.Options {
-    const { format, least, steps, read, write } = this.#kind;
+    const { format, steps, logarithmic } = this.#kind;
     const style = getComputedStyle(this.#stage);
     const colour = (name: string): string => style.getPropertyValue(name).trim();
     const axis: uPlot.Axis = {
@@ -103,35 +71,49 @@ class Chart {
       grid: { stroke: colour('--line'), width: 1 },
       ticks: { show: false },
     };
-    const series = (label: string, name: string): uPlot.Series => ({
-      label,
-      stroke: colour(name),
+    const series = this.#kind.series.map((entry): uPlot.Series => ({
+      label: entry.label,
+      stroke: colour(entry.colour),
       width: 1.5,
-      fill: `${colour(name)}22`,
-      points: { show: false },
-    });
+      ...(logarithmic ? {} : { fill: `${colour(entry.colour)}22` }),
+      // Between quiet times a value may stand alone, and a line of one point is none.
+      points: { show: logarithmic, size: 4, fill: colour(entry.colour) },
+    }));
     return {
       width: Math.max(160, this.#stage.clientWidth),
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: false },
-      scales: {
-        x: { time: false, range: [-WINDOW_SECONDS, 0] },
-        y: { range: (_plot, _least, most) => [0, Math.max(least, most * 1.1)] },
-      },
+      scales: { x: { time: false, range: [-WINDOW_SECONDS, 0] }, y: this.#scale() },
       axes: [
         { ...axis, size: 22, values: (_plot, at) => at.map((x) => (x === 0 ? 'now' : `${x} s`)) },
         {
           ...axis,
-          size: 62,
-          space: 26,
-          incrs: [...steps],
+          size: 58,
+          ...(logarithmic ? { splits: decades } : { space: 24, incrs: [...steps] }),
           values: (_plot, at) => at.map(format),
         },
       ],
-      series: [{}, series(read, '--read'), series(write, '--write')],
+      series: [{}, ...series],
     };
   }
+
+  #scale(): uPlot.Scale {
+    const { least, logarithmic } = this.#kind;
+    if (!logarithmic) return { range: (_plot, _least, most) => [0, Math.max(least, most * 1.1)] };
+    const up = (value: number): number => 10 ** Math.ceil(Math.log10(Math.max(value, least)));
+    return { distr: 3, range: (_plot, _least, most) => [least, Math.max(up(most), 1000 * least)] };
+  }
+}
+
+/** Powers of ten for the lines of a logarithmic scale, five at most. */
+function decades(_plot: uPlot, _axis: number, least: number, most: number): number[] {
+  const first = Math.round(Math.log10(least));
+  const last = Math.round(Math.log10(most));
+  const step = Math.ceil((last - first) / 4);
+  const lines: number[] = [];
+  for (let power = first; power <= last; power += step) lines.push(10 ** power);
+  return lines;
 }
 
 export class Charts {
@@ -139,16 +121,22 @@ export class Charts {
   readonly #history: RateHistory;
   readonly #charts: readonly Chart[];
   #loading: Promise<void> | undefined;
+  #inSight = true;
 
   constructor(container: HTMLElement, history: RateHistory) {
     this.#container = container;
     this.#history = history;
-    this.#charts = KINDS.map((kind) => new Chart(kind, container));
+    this.#charts = CHART_KINDS.map((kind) => new Chart(kind, container));
+    new IntersectionObserver((entries) => {
+      this.#inSight = entries.at(-1)!.isIntersecting;
+      if (this.#inSight && this.#loading !== undefined) this.draw();
+    }).observe(container);
   }
 
   /** Draws what the history holds now. */
   draw(): void {
     this.#loading ??= this.#load();
+    if (!this.#inSight) return;
     const table = this.#history.table();
     for (const chart of this.#charts) chart.show(table);
   }

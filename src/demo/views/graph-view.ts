@@ -7,11 +7,18 @@ import { layOutGraph } from './graph-layout.ts';
 import type { GraphLayout, PlacedNode } from './graph-layout.ts';
 import { activity, nodeFacts, nodeFigures } from './node-figures.ts';
 
+interface Row {
+  readonly value: HTMLElement;
+  readonly count: HTMLElement;
+  readonly time: HTMLElement;
+}
+
 interface Box {
   readonly box: HTMLElement;
   readonly figures: HTMLElement;
-  readonly rows: Map<string, { value: HTMLElement; count: HTMLElement }>;
-  lastActivity: number;
+  readonly rows: Map<string, Row>;
+  /** The counts that it shows. */
+  last: BlockNodeStats | undefined;
 }
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -43,7 +50,9 @@ export class GraphView {
 
   /** Draws the graph below `root` with the counts of now. */
   update(stats: DiskStats, root: string): void {
-    const shape = JSON.stringify(stats.nodes.map((node) => [node.nodeName, node.children]));
+    const shape = JSON.stringify(
+      stats.nodes.map((node) => [node.nodeName, node.driver, node.children]),
+    );
     if (shape !== this.#shape) {
       this.#shape = shape;
       this.#layout = layOutGraph(stats.nodes, root);
@@ -87,30 +96,27 @@ export class GraphView {
     head.append(make('span', 'role', role === '' ? 'virtio-blk' : role));
     const figures = make('dl');
     box.append(head, make('div', 'node-name', node.nodeName), make('div', 'facts'), figures);
-    this.#boxes.set(node.nodeName, { box, figures, rows: new Map(), lastActivity: -1 });
+    this.#boxes.set(node.nodeName, { box, figures, rows: new Map(), last: undefined });
     return box;
   }
 
   #updateBox(box: Box, counts: BlockNodeStats): void {
-    for (const { name, value, count } of nodeFigures(counts)) {
-      let row = box.rows.get(name);
-      if (row === undefined) {
-        row = { value: make('dd'), count: make('dd') };
-        row.count.title = name === 'hits' ? 'cache hits' : 'requests';
-        box.figures.append(make('dt', '', name), row.value, row.count);
-        row.value.dataset['figure'] = `${name} value`;
-        row.count.dataset['figure'] = `${name} count`;
-        box.rows.set(name, row);
-      }
+    const { last } = box;
+    for (const { name, value, count, time } of nodeFigures(counts, last)) {
+      const row = box.rows.get(name) ?? addRow(box, name);
       setText(row.value, value);
       setText(row.count, count);
+      // A quiet moment says nothing of how long requests take.
+      if (time !== '') setText(row.time, time);
     }
-    const now = activity(counts);
-    const active = String(box.lastActivity >= 0 && now > box.lastActivity);
-    box.lastActivity = now;
+    const active = String(last !== undefined && activity(counts) > activity(last));
+    const moved = last === undefined ? 0 : bytesOf(counts) - bytesOf(last);
+    box.last = counts;
+    const edge = this.#edges.get(counts.nodeName);
+    edge?.style.setProperty('stroke-width', String(edgeWidth(moved)));
     if (box.box.dataset['active'] !== active) {
       box.box.dataset['active'] = active;
-      this.#edges.get(counts.nodeName)?.setAttribute('data-active', active);
+      edge?.setAttribute('data-active', active);
     }
   }
 
@@ -133,4 +139,23 @@ export class GraphView {
       this.#edges.set(child, path);
     }
   }
+}
+
+function addRow(box: Box, name: string): Row {
+  const row = { value: make('dd'), count: make('dd', 'count'), time: make('dd', 'time') };
+  row.count.title = name === 'hits' ? 'cache hits' : 'requests';
+  row.time.title = 'average time of a request, lately';
+  box.figures.append(make('dt', '', name), row.value, row.count, row.time);
+  for (const [part, cell] of Object.entries(row)) cell.dataset['figure'] = `${name} ${part}`;
+  box.rows.set(name, row);
+  return row;
+}
+
+function bytesOf({ readBytes, writeBytes }: BlockNodeStats): number {
+  return readBytes + writeBytes;
+}
+
+/** Of an edge over which `bytes` went since the last sample, pixels. */
+function edgeWidth(bytes: number): number {
+  return 2 + Math.min(4, Math.log2(1 + bytes / 65536) / 2);
 }

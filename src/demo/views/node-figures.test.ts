@@ -38,6 +38,18 @@ describe('nodeFigures', () => {
     expect(line({ ...idle, counters }, 'hits')).toBe('90.0 % | 99');
   });
 
+  it('averages the time of requests since the sample before', () => {
+    const latency = (count: number, totalNs: number): NonNullable<BlockNodeStats['latency']> => {
+      const histogram = { counts: [count], totalNs };
+      return { rd: histogram, wr: { counts: [0], totalNs: 0 }, flush: histogram };
+    };
+    const earlier = { ...idle, latency: latency(10, 1e6) };
+    const [read, write] = nodeFigures({ ...idle, latency: latency(30, 51e6) }, earlier);
+    expect(read!.time).toBe('2.50 ms');
+    expect(write!.time).toBe('');
+    expect(nodeFigures(earlier)[0]!.time).toBe('100 µs');
+  });
+
   it('tells what came over the network, and errors only where there are some', () => {
     const counters = { requests: 40, bytesFetched: 10 * 1024 ** 2, retries: 0 };
     expect(line({ ...idle, counters }, 'fetched')).toBe('10.0 MiB | 40');

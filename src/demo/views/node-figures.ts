@@ -1,29 +1,46 @@
 // What a node's box says: its driver's facts once, its counts twice a second. Pure.
 
 import type { BlockNodeInfo, BlockNodeStats } from '../../index.ts';
-import { formatBytes, formatCount, formatShare } from '../format-units.ts';
+import { formatBytes, formatCount, formatDuration, formatShare } from '../format-units.ts';
+import { newCounts } from './percentile.ts';
+
+type LatencyStats = NonNullable<BlockNodeStats['latency']>['rd'];
 
 export interface Figure {
   readonly name: string;
   /** Bytes, mostly; empty where a count says all. */
   readonly value: string;
   readonly count: string;
+  /** How long a request took lately, on average; empty where nothing is known. */
+  readonly time: string;
 }
 
-/** Lines of a node's box; always the same ones for the same node. */
-export function nodeFigures(stats: BlockNodeStats): readonly Figure[] {
-  const { counters } = stats;
+/**
+ * Lines of a node's box; always the same ones for the same node. Times are of what came after
+ * `earlier`.
+ */
+export function nodeFigures(stats: BlockNodeStats, earlier?: BlockNodeStats): readonly Figure[] {
+  const { counters, readBytes, readOps, writeBytes, writeOps } = stats;
+  const time = (kind: 'rd' | 'wr'): string =>
+    averageTime(stats.latency?.[kind], earlier?.latency?.[kind]);
   const hits = sumOf(counters, /hits$/i);
   const misses = sumOf(counters, /misses$/i);
   const figures: Figure[] = [
-    { name: 'read', value: formatBytes(stats.readBytes), count: formatCount(stats.readOps) },
-    { name: 'write', value: formatBytes(stats.writeBytes), count: formatCount(stats.writeOps) },
+    {
+      ...{ name: 'read', value: formatBytes(readBytes), count: formatCount(readOps) },
+      time: time('rd'),
+    },
+    {
+      ...{ name: 'write', value: formatBytes(writeBytes), count: formatCount(writeOps) },
+      time: time('wr'),
+    },
   ];
   if (hits !== undefined && misses !== undefined) {
     figures.push({
       name: 'hits',
       value: formatShare(hits, hits + misses),
       count: formatCount(hits),
+      time: '',
     });
   }
   const { bytesFetched, requests, retries } = counters;
@@ -32,15 +49,22 @@ export function nodeFigures(stats: BlockNodeStats): readonly Figure[] {
       name: 'fetched',
       value: formatBytes(bytesFetched),
       count: formatCount(requests),
+      time: '',
     });
   }
   if (retries !== undefined && retries > 0) {
-    figures.push({ name: 'retries', value: '', count: formatCount(retries) });
+    figures.push({ name: 'retries', value: '', count: formatCount(retries), time: '' });
   }
   if (stats.errors > 0) {
-    figures.push({ name: 'errors', value: '', count: formatCount(stats.errors) });
+    figures.push({ name: 'errors', value: '', count: formatCount(stats.errors), time: '' });
   }
   return figures;
+}
+
+function averageTime(later?: LatencyStats, earlier?: LatencyStats): string {
+  if (later === undefined) return '';
+  const requests = newCounts(later.counts, earlier?.counts).reduce((sum, count) => sum + count, 0);
+  return requests === 0 ? '' : formatDuration((later.totalNs - (earlier?.totalNs ?? 0)) / requests);
 }
 
 /** One line on what the node is: length, place, cluster size. */

@@ -77,6 +77,7 @@ export class SerialTerminal {
     fit.fit();
     terminal.onData((text) => this.#onInput(text));
     new ResizeObserver(() => {
+      if (this.#container.clientWidth === 0) return; // hidden
       terminal.options.fontSize = this.#fontSize();
       fit.fit();
     }).observe(this.#container);
