@@ -131,6 +131,7 @@ test('a saved state goes on where it was, with the disk that it remembers and no
 
   await goBack(page);
   await page.getByTestId('way-restore-disk').click();
+  await starts(page);
   await expect(page.getByTestId('status')).toContainText('goes on from its saved state');
   expect(await type(page, 'v')).toContain('VERIFY-OK sectors=64\n');
 
@@ -146,6 +147,7 @@ test('a saved state goes on where it was, with the disk that it remembers and no
   await expect(page.getByTestId('states-dialog')).toContainText('not a saved state');
   await input.setInputFiles({ name: 'b.state', mimeType: '', buffer: bytes });
   await page.getByTestId('ask-yes').click();
+  await starts(page);
   await expect(page.getByTestId('status')).toContainText('goes on from its saved state');
   expect(await type(page, 'v')).toContain('VERIFY-OK sectors=64\n');
 });
@@ -156,4 +158,5 @@ async function goBack(page: Page): Promise<void> {
   await page.getByTestId('open-states').click();
   await page.getByTestId('state-restore').click();
   if (running) await page.getByTestId('ask-yes').click();
+  await starts(page);
 }
