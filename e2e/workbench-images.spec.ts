@@ -3,6 +3,7 @@
 
 import type { Page } from '@playwright/test';
 import { starts } from './embedded-page.ts';
+import type { Hooked } from './embedded-page.ts';
 import { expect, test } from './fixtures.ts';
 
 const BOOT_MS = 60_000;
@@ -16,6 +17,14 @@ async function boot(page: Page, running = true): Promise<void> {
   await page.getByTestId('image-boot').click();
   if (running) await page.getByTestId('ask-yes').click();
   await starts(page);
+  // The screen is the old machine's until then.
+  await page.locator('body[data-state=running]').waitFor({ timeout: BOOT_MS });
+}
+
+/** A BIOS flushes nothing, and a page that goes may have no time to: so it is done here. */
+async function reload(page: Page): Promise<void> {
+  await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.disk!.flush());
+  await page.reload();
 }
 
 test("without a guest the page says how to get one, and boots an image of one's own", async ({
@@ -36,7 +45,7 @@ test("without a guest the page says how to get one, and boots an image of one's 
   await boot(page, false);
   await shows(page, 'own image, boot 1');
   expect(new URL(page.url()).searchParams.get('image')).toBe('opfs:diskplane/images/own.img');
-  await page.reload();
+  await reload(page);
   await shows(page, 'own image, boot 2');
 
   // Over a URL, writes go to an overlay, and a reset takes them back.
@@ -46,7 +55,7 @@ test("without a guest the page says how to get one, and boots an image of one's 
   await page.getByTestId('image-url').fill(`${images.url}/remote.img`);
   await boot(page);
   await shows(page, 'own image, boot 1');
-  await page.reload();
+  await reload(page);
   await shows(page, 'own image, boot 2');
   await page.getByTestId('reset').click();
   await page.getByTestId('ask-yes').click();
@@ -57,7 +66,7 @@ test("without a guest the page says how to get one, and boots an image of one's 
   await page.getByTestId('image-how-place').check();
   await boot(page);
   await shows(page, 'own image, boot 1');
-  await page.reload();
+  await reload(page);
   await expect(page.getByTestId('problem')).toContainText('has to be given again');
   await page.getByTestId('way-open-image').click();
   await page.getByTestId('image-kind-blank').check();
@@ -73,6 +82,7 @@ test("without a guest the page says how to get one, and boots an image of one's 
   await page.getByTestId('blank-name').fill('empty');
   await boot(page);
   await shows(page, 'No bootable device');
+  await page.getByTestId('map').scrollIntoViewIfNeeded();
   await expect(page.getByTestId('map-words')).toContainText('0 B of 1.00 GiB');
   await page.getByTestId('setup-what').selectOption('auto opfs:diskplane/images/own.img');
   await page.getByTestId('setup-apply').click();
