@@ -49,6 +49,10 @@ for (const transport of ['zero-copy', 'bounce'] as const) {
     await page.getByTestId('start').click();
     expect(await booted(page)).toBe(3);
 
+    await page.getByTestId('reset').click();
+    await page.getByTestId('ask-no').click();
+    await expect(page.getByTestId('ask')).toBeHidden();
+    expect(await type(page, 'v')).toContain('VERIFY-OK sectors=1024\n');
     await confirmReset(page);
     expect(await booted(page)).toBe(1);
     expect(await type(page, 'v')).toContain('VERIFY-NOTHING');

@@ -96,7 +96,7 @@ test("without a guest the page says how to get one, and boots an image of one's 
   await expect(page.getByTestId('problem')).toContainText('not there');
 });
 
-for (const transport of ['zero-copy', 'bounce', 'messages']) {
+for (const transport of ['zero-copy', 'bounce']) {
   test(`a guest draws graphics (${transport})`, async ({ page, images, previewURL }) => {
     images.setFile('/red.img', { bytes: redScreen() });
     const image = encodeURIComponent(`${images.url}/red.img`);

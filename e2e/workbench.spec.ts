@@ -1,7 +1,7 @@
-// The workbench as people get it, from the build: boots on both transports, draws graph and charts,
-// asks before it deletes, shuts down, and says what is wrong.
+// The workbench as people get it, from the build, with the Linux guest: boots, draws graph and charts,
+// shuts down, starts again. What needs no Linux is proved with the embedded guest, which is up sooner.
 
-import type { BrowserContext, Page } from '@playwright/test';
+import type { Page } from '@playwright/test';
 import { createHash } from 'node:crypto';
 import type { WorkbenchHooks } from '../src/demo/test-hooks.ts';
 import { expect, test } from './fixtures.ts';
@@ -50,89 +50,49 @@ async function pixels(page: Page, chart: number): Promise<string> {
     .digest('hex');
 }
 
-for (const transport of ['zero-copy', 'bounce'] as const) {
-  test(`the workbench boots, shows its disk at work and shuts down (${transport})`, async ({
-    page,
-    guest,
-    previewURL,
-  }) => {
-    expect(guest).not.toBe('');
-    test.setTimeout(3 * BOOT_MS);
-    const errors = complaints(page);
-    await page.goto(`${previewURL}/?transport=${transport}`);
-    // There before anything was fetched.
-    await expect(page.getByTestId('terminal')).toBeVisible();
-    expect(await boots(page)).toBe(1);
-    await expect(page.getByTestId('transport')).toHaveAttribute('data-transport', transport);
-    await expect(page.getByTestId('status')).toContainText('Linux is up');
-
-    const before = await pixels(page, 0);
-    await page.getByTestId('terminal').click();
-    await page.keyboard.type('dd if=/dev/zero of=/big bs=1M count=4 conv=fsync; echo EN""D\n');
-    await page.waitForFunction(
-      () => /\nEND\n/.test((globalThis as unknown as Hooked).diskplane.serialText),
-      null,
-      { timeout: 60_000 },
-    );
-    for (const node of ['overlay', 'overlay-file', 'root-image', 'root-image-server']) {
-      const box = page.getByTestId('graph').locator(`[data-node=${node}]`);
-      await expect(box.locator('[data-figure="read count"]')).not.toHaveText('0');
-      await expect(box.locator('[data-figure="read value"]')).not.toHaveText('0 B');
-    }
-    const overlay = page.getByTestId('graph').locator('[data-node=overlay]');
-    await expect(overlay.locator('[data-figure="write value"]')).toHaveText(/MiB$/);
-    await expect(overlay.locator('[data-figure="hits value"]')).toHaveText(/%$/);
-    await expect(page.getByTestId('charts').locator('canvas')).toHaveCount(4);
-    await expect.poll(() => pixels(page, 0)).not.toBe(before);
-
-    await page.getByTestId('shutdown').click();
-    await untilState(page, 'off', 60_000);
-    await expect(page.getByTestId('off')).toContainText('flushed and closed');
-    expect(
-      await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.disk === undefined),
-    ).toBe(true);
-
-    await expect(page.getByTestId('start')).toBeEnabled();
-    if (transport === 'bounce') {
-      await page.getByTestId('start').click();
-      expect(await boots(page)).toBe(2);
-    }
-    expect(errors).toEqual([]);
-  });
-}
-
-test('a reset asks first, and then begins anew; a second tab is told', async ({
+test('Linux boots in the workbench, which shows its disk at work, shuts down and starts again', async ({
   page,
-  context,
   guest,
   previewURL,
 }) => {
   expect(guest).not.toBe('');
   test.setTimeout(3 * BOOT_MS);
+  const errors = complaints(page);
   await page.goto(previewURL);
+  // There before anything was fetched.
+  await expect(page.getByTestId('terminal')).toBeVisible();
   expect(await boots(page)).toBe(1);
+  await expect(page.getByTestId('transport')).toHaveAttribute('data-transport', 'zero-copy');
+  await expect(page.getByTestId('status')).toContainText('Linux is up');
 
-  const second = await otherTab(context, previewURL);
-  await expect(second.getByTestId('problem')).toContainText('The disk is in use');
-  await expect(second.getByTestId('way-retry')).toBeVisible();
-  await second.close();
+  const before = await pixels(page, 0);
+  await page.getByTestId('terminal').click();
+  await page.keyboard.type('dd if=/dev/zero of=/big bs=1M count=4 conv=fsync; echo EN""D\n');
+  await page.waitForFunction(
+    () => /\nEND\n/.test((globalThis as unknown as Hooked).diskplane.serialText),
+    null,
+    { timeout: 60_000 },
+  );
+  for (const node of ['overlay', 'overlay-file', 'root-image', 'root-image-server']) {
+    const box = page.getByTestId('graph').locator(`[data-node=${node}]`);
+    await expect(box.locator('[data-figure="read count"]')).not.toHaveText('0');
+    await expect(box.locator('[data-figure="read value"]')).not.toHaveText('0 B');
+  }
+  const overlay = page.getByTestId('graph').locator('[data-node=overlay]');
+  await expect(overlay.locator('[data-figure="write value"]')).toHaveText(/MiB$/);
+  await expect(overlay.locator('[data-figure="hits value"]')).toHaveText(/%$/);
+  await expect(page.getByTestId('charts').locator('canvas')).toHaveCount(4);
+  await expect.poll(() => pixels(page, 0)).not.toBe(before);
 
-  await page.getByTestId('reset').click();
-  await expect(page.getByTestId('ask')).toBeVisible();
-  await page.getByTestId('ask-no').click();
-  await expect(page.getByTestId('ask')).toBeHidden();
-  await expect(page.locator('body')).toHaveAttribute('data-state', 'running');
+  await page.getByTestId('shutdown').click();
+  await untilState(page, 'off', 60_000);
+  await expect(page.getByTestId('off')).toContainText('flushed and closed');
+  expect(
+    await page.evaluate(() => (globalThis as unknown as Hooked).diskplane.disk === undefined),
+  ).toBe(true);
 
-  await page.getByTestId('reset').click();
-  await page.getByTestId('ask-yes').click();
-  await page.locator('body[data-state=booting]').waitFor({ timeout: 60_000 });
-  // The guest counts in a file: the old disk would say 2.
-  expect(await boots(page)).toBe(1);
+  await expect(page.getByTestId('start')).toBeEnabled();
+  await page.getByTestId('start').click();
+  expect(await boots(page)).toBe(2);
+  expect(errors).toEqual([]);
 });
-
-async function otherTab(context: BrowserContext, url: string): Promise<Page> {
-  const tab = await context.newPage();
-  await tab.goto(url);
-  await tab.locator('body[data-state=error]').waitFor({ timeout: 60_000 });
-  return tab;
-}
