@@ -5,6 +5,7 @@ import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { checkSavedDisk, saveDisk } from './adapters/saved-disk.ts';
 import { createDiskOn } from './create-disk.ts';
 import { Disk } from './disk.ts';
 import type { NodeHost } from './host/node.ts';
@@ -196,6 +197,19 @@ describe('a move', () => {
     const back = new Uint8Array(512);
     await disk.read(0, back);
     expect(back[0]).toBe(9);
+  });
+
+  it('leaves states valid that were saved before it', async () => {
+    const disk = await openOn(left, { driver: 'memory', size: MIB });
+    await disk.write(0, new Uint8Array(512).fill(1));
+    const saved = await saveDisk(disk);
+    const moving = disk.moveTo(right);
+    checkSavedDisk(saved, await saveDisk(disk)); // asked while it moves
+    await moving;
+    checkSavedDisk(saved, await saveDisk(disk));
+    await disk.write(0, new Uint8Array(512).fill(2));
+    const written = await saveDisk(disk);
+    expect(() => checkSavedDisk(saved, written)).toThrow('was written to since');
   });
 
   it('is not begun by an aborted call', async () => {

@@ -208,9 +208,10 @@ export class Disk implements AsyncDisposable {
    * of a machine goes with. The same version means the same bytes. Flushes; the first change afterwards
    * gives the disk another one, on storage too and before the change gets there. qcow2 (version 3) and
    * `idb` keep it from one opening to the next, and so does what is read-only and has an ETag or a date;
-   * any other disk has one that lasts while it is open.
+   * any other disk has one that lasts while it is open, also when it moves.
    */
-  generation(options: RequestOptions = {}): Promise<string> {
+  async generation(options: RequestOptions = {}): Promise<string> {
+    await this.#moving;
     return this.thread.blockGeneration(this.rootNode, options.signal);
   }
 

@@ -245,6 +245,33 @@ describe('a move', () => {
     expect(read.reduce((sum, byte) => sum + byte)).toBe(5);
   });
 
+  it('leaves the disk the generation that it has while it is open', async () => {
+    const [here, there] = graphs();
+    const options = { driver: 'raw', file: { driver: 'memory', size: 65536, 'node-name': 'file' } };
+    const { name } = await openGraph(here, options);
+    await here.get(name).pwritev(0, IOVector.of(new Uint8Array(512).fill(1)));
+    const saved = await here.get(name).generation();
+    await attachGraph(there, cross(await detachGraph(here, 'file')), { adopt: () => {} });
+    expect(await there.get(name).generation()).toBe(saved);
+    // Not one that was ever another disk's, on either side.
+    await attachGraph(here, cross(await detachGraph(there, 'file')), { adopt: () => {} });
+    await here.get(name).pwritev(0, IOVector.of(new Uint8Array(512).fill(2)));
+    expect(await here.get(name).generation()).not.toBe(saved);
+  });
+
+  it('needs no second flush of what was flushed for it', async () => {
+    const [here, there] = graphs();
+    await openGraph(here, { driver: 'recording-protocol', 'node-name': 'disk' });
+    await here.get('disk').pwritev(0, IOVector.of(new Uint8Array(512)));
+    await attachGraph(there, cross(await detachGraph(here, 'disk')), { adopt: () => {} });
+    const flushes = states.get('disk')!.counts.flush;
+    expect(await there.get('disk').flush()).toBe(0);
+    expect(states.get('disk')!.counts.flush).toBe(flushes);
+    await there.get('disk').pwritev(0, IOVector.of(new Uint8Array(512)));
+    expect(await there.get('disk').flush()).toBe(0);
+    expect(states.get('disk')!.counts.flush).toBe(flushes + 1);
+  });
+
   it('keeps the guard of an image that was taken for raw', async () => {
     const [here, there] = graphs();
     await openGraph(here, { file: { driver: 'memory', size: 65536, 'node-name': 'file' } });

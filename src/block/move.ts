@@ -11,6 +11,7 @@ import type { OpenContext } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
+import type { OpenGeneration } from './request-books.ts';
 import { openingParent } from './opening-parent.ts';
 import { headGuard } from './probe.ts';
 import { loadDriver } from './registry.ts';
@@ -36,6 +37,7 @@ export interface MovedNode {
   readonly stats: Readonly<Record<string, number>>;
   /** See `DriverState.carry`. */
   readonly carried: unknown;
+  readonly openGeneration: OpenGeneration;
 }
 
 /** A backend on its way, and whose it is. */
@@ -142,6 +144,7 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
       owned,
       stats: node.stats.snapshot(),
       carried: carried?.data,
+      openGeneration: node.openGeneration,
     });
   }
   graph.setMoving(nodes, false);
@@ -251,6 +254,7 @@ async function attachNode(
       filename: from.filename,
       options: from.options,
       guessed: from.guessed,
+      openGeneration: from.openGeneration,
     });
     node.stats.restore(from.stats);
     graph.insert(node);

@@ -13,6 +13,7 @@ import type { NodeLatency } from './latency-histogram.ts';
 import type { Pace } from './pace.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
+import type { OpenGeneration } from './request-books.ts';
 import { roundDown } from './shaping.ts';
 
 /** The largest `requestAlignment`, bytes: a partly covered block is read into a buffer of it. */
@@ -36,6 +37,8 @@ export interface BlockNodeParts {
   /** What the driver was opened with (`parseOptions`), and whether the format was guessed. */
   readonly options?: object;
   readonly guessed?: boolean;
+  /** Of a node that was open on another thread until now, and flushed there. */
+  readonly openGeneration?: OpenGeneration;
 }
 
 export abstract class NodeControl implements BlockParent {
@@ -85,6 +88,7 @@ export abstract class NodeControl implements BlockParent {
     this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
     this.writeFlags = supportedWriteFlags;
     this.books = new RequestBooks(this, parts.context);
+    if (parts.openGeneration !== undefined) this.books.goOnFrom(parts.openGeneration);
     this.stats = this.books.stats;
     this.quiescence = this.books.quiescence;
     this.#readLength();
@@ -168,11 +172,16 @@ export abstract class NodeControl implements BlockParent {
    * Which version of its contents the node has: opaque, at most 64 ASCII characters. The same version
    * means the same bytes; the first change afterwards makes it another one, on storage too and before
    * that change gets there. A driver that has nowhere to keep it gets one that lasts while the node is
-   * open. Drains and flushes. Throws BlockError.
+   * open, on whatever thread. Drains and flushes. Throws BlockError.
    */
   async generation(): Promise<string> {
     const { generation } = await import('./node-upkeep.ts');
     return generation(this, this.books, this.context);
+  }
+
+  /** What the node goes on with on another thread: it is the same disk there. */
+  get openGeneration(): OpenGeneration {
+    return { id: this.books.openId, writes: this.books.writeGen };
   }
 
   /**

@@ -65,18 +65,13 @@ export async function generation(
     const flushed = await node.flush();
     if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${node.label}`, node.name);
     const stored = await node.state.generation?.();
-    return stored === undefined ? whileOpen(node, books, context) : compact(stored);
+    return stored === undefined ? whileOpen(books, context) : compact(stored);
   });
 }
 
-/** Tells this opening of a node from all others. */
-const openIds = new WeakMap<NodeControl, string>();
-
-function whileOpen(node: NodeControl, books: RequestBooks, context: AioContext): string {
-  let id = openIds.get(node) ?? '';
-  while (id.length < 24) id += Math.floor(context.random() * 16).toString(16);
-  openIds.set(node, id);
-  return `open-${id}-${books.writeGen}`;
+function whileOpen(books: RequestBooks, context: AioContext): string {
+  while (books.openId.length < 24) books.openId += Math.floor(context.random() * 16).toString(16);
+  return `open-${books.openId}-${books.writeGen}`;
 }
 
 /** As it is, or what stands for it, where it is too long to hand about. */

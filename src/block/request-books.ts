@@ -15,6 +15,13 @@ import { Quiescence } from './quiescence.ts';
 import { TrackedRequests } from './tracked-requests.ts';
 import type { TrackedRequest } from './tracked-requests.ts';
 
+/** Names the contents of a node whose image has no room for a name of them. */
+export interface OpenGeneration {
+  readonly id: string;
+  /** Counts changes. */
+  readonly writes: number;
+}
+
 /** What the books need of their node. */
 export interface BookedNode {
   readonly label: string;
@@ -29,6 +36,8 @@ export class RequestBooks {
   readonly quiescence: Quiescence;
   /** Counts completed requests that may have changed something. */
   writeGen = 0;
+  /** Tells this opening of the node from all others; empty until somebody asks. */
+  openId = '';
   /** The last exception that the driver threw, where it should have answered. */
   lastBug: string | undefined;
   /** Set: every request is timed, and none goes the straight way. */
@@ -138,6 +147,12 @@ export class RequestBooks {
     if (kind !== 'rd' && kind !== 'flush' && kind !== 'status') this.writeGen += 1;
     this.tracked.end(request);
     this.stats.account(kind, bytes, ret >= 0);
+  }
+
+  /** For a node that was open elsewhere until now, where all its changes were flushed. */
+  goOnFrom({ id, writes }: OpenGeneration): void {
+    this.openId = id;
+    this.writeGen = this.#flushedGen = writes;
   }
 
   readonly #joinFlush = (): MaybeRet => this.#flushes.join(this.#flushOnce);
