@@ -12,7 +12,12 @@ export interface TestOpenContext extends OpenContext {
 }
 
 export function openContext(
-  options: { readOnly?: boolean; signal?: AbortSignal; aioContext?: AioContext } = {},
+  options: {
+    readOnly?: boolean;
+    signal?: AbortSignal;
+    aioContext?: AioContext;
+    carried?: unknown;
+  } = {},
 ): TestOpenContext {
   const notices: string[] = [];
   const refuse = async (): Promise<never> => {
@@ -23,6 +28,7 @@ export function openContext(
     aioContext: options.aioContext ?? testContext(),
     flags: { readOnly: options.readOnly ?? false },
     signal: options.signal,
+    carried: options.carried,
     notices,
     notice: (message) => void notices.push(message),
     openChild: refuse,

@@ -6,7 +6,7 @@ import { EIO, ENOSPC, EROFS, OK } from '../../base/ret.ts';
 import type { Ret } from '../../base/ret.ts';
 import type { IOVector } from '../../base/io-vector.ts';
 import { ANY_RANGE } from '../block-driver.ts';
-import type { BlockLimits, DriverState } from '../block-driver.ts';
+import type { BlockLimits, Carried, DriverState } from '../block-driver.ts';
 import type { SyncHandle, SyncTransfer } from './file-sync-handle.ts';
 
 /** Scattered requests move in pieces of this many bytes at most. */
@@ -31,6 +31,8 @@ export interface FileStateParts {
   modified(): Promise<string>;
   /** Facts to add to `info()`. */
   readonly facts: Readonly<Record<string, unknown>>;
+  /** What was found out about the file, for a thread that opens it after this one. */
+  readonly carried?: unknown;
   /** Lets go of what was taken besides the handle (a lock). */
   release(): void;
 }
@@ -142,6 +144,10 @@ export class FileState implements DriverState {
       shortTransfers: this.#short,
       ...this.#handle.counters?.(),
     };
+  }
+
+  carry(): Carried {
+    return { data: this.#parts.carried };
   }
 
   /** Done when it returns, before its promise settles: a page that goes away waits for nothing. */

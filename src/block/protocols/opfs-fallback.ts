@@ -42,7 +42,8 @@ export function withFallback(
       return { ...opfs.parseOptions(rest), fallback };
     },
     async open(context, options) {
-      if (!options.fallback) return opfs.open(context, options);
+      // Where it was a moment ago, on another thread, it is.
+      if (!options.fallback || context.carried !== undefined) return opfs.open(context, options);
       const { path } = options;
       const request = { environment, idb, node: context.nodeName, path };
       return choose<DriverState>(request, {

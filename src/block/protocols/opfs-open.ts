@@ -8,8 +8,10 @@ import type { SyncHandle } from './file-sync-handle.ts';
 import type { OpfsDirectory, OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { busy, canceled } from './opfs-lock.ts';
 
-const TRIES = 20;
-const PAUSE_NS = 50_000_000;
+/** A second in all. Short at first: a disk that moves has just been let go of by another thread. */
+const TRIES = 21;
+const FIRST_PAUSE_NS = 1_000_000;
+const LONGEST_PAUSE_NS = 64_000_000;
 
 export interface OpfsOpenRequest {
   readonly environment: OpfsEnvironment;
@@ -66,7 +68,8 @@ export async function openOpfsHandle(
       if (tried === TRIES) throw busy(path, node, cause);
     }
     try {
-      await request.aioContext.sleep(PAUSE_NS, signal);
+      const pause = Math.min(FIRST_PAUSE_NS * 2 ** (tried - 1), LONGEST_PAUSE_NS);
+      await request.aioContext.sleep(pause, signal);
     } catch {
       throw canceled(path, node, signal!);
     }

@@ -125,14 +125,29 @@ describe('opfs', () => {
     }
   });
 
-  it('tries the handle 20 times, then says EBUSY and gives the lock back', async () => {
+  it('that moves does not make a file that is gone, nor ask again whether storage is slow', async () => {
+    const opfs = new OpfsDouble();
+    const state = await open(opfs, fresh);
+    const { data: carried } = state.carry!();
+    await state.close();
+    opfs.calls.length = 0;
+    const moved = await open(opfs, fresh, { carried });
+    expect(moved.length).toBe(64 * K);
+    expect(opfs.calls.filter((call) => call.startsWith('read'))).toEqual([]);
+    await moved.close();
+    await opfsDriver(opfs).remove!({ aioContext: testContext(), signal: undefined }, fresh);
+    await expect(open(opfs, fresh, { carried })).rejects.toMatchObject({ code: 'ENOENT' });
+    expectReleased(opfs);
+  });
+
+  it('tries the handle for a second, then says EBUSY and gives the lock back', async () => {
     const opfs = new OpfsDouble();
     await (await open(opfs, fresh)).close();
     const busy = { call: 'open', name: 'NoModificationAllowedError' };
-    opfs.failures.push(...Array.from({ length: 19 }, () => busy));
+    opfs.failures.push(...Array.from({ length: 20 }, () => busy));
     await (await open(opfs, { path: 'disks/a.img' })).close();
     expect(opfs.failures).toHaveLength(0);
-    opfs.failures.push(...Array.from({ length: 25 }, () => busy));
+    opfs.failures.push(...Array.from({ length: 26 }, () => busy));
     await expect(open(opfs, { path: 'disks/a.img' })).rejects.toMatchObject({ code: 'EBUSY' });
     expect(opfs.failures).toHaveLength(5);
     expectReleased(opfs);

@@ -27,6 +27,11 @@ export interface OpfsOptions {
   readonly size: number | undefined;
 }
 
+/** What another thread found out about a file that it had open until now: `DriverState.carry`. */
+interface FoundBefore {
+  readonly slow: boolean;
+}
+
 /** 4 KiB reads that all take longer go through another process (a private window), nanoseconds. */
 const SLOW_READ_NS = 100_000;
 const PROBE_READS = 5;
@@ -89,6 +94,7 @@ async function openState(
   options: OpfsOptions,
 ): Promise<DriverState> {
   const { nodeName, flags } = context;
+  const before = context.carried as FoundBefore | undefined;
   if (flags.readOnly && options.create) {
     const message = `${nodeName}: opfs path '${options.path}' cannot be created read-only`;
     throw new BlockError('EINVAL', message, { node: nodeName });
@@ -98,16 +104,17 @@ async function openState(
     aioContext: context.aioContext,
     nodeName,
     path: options.path,
-    create: options.create,
+    // A file that moves is there, or is lost: an empty one is not to take its place.
+    create: options.create && before === undefined,
     readOnly: flags.readOnly,
     signal: context.signal,
   });
   try {
     const { handle } = file;
     if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
-    const readNs = leastReadNs(handle, () => context.aioContext.now());
-    const slow = readNs > SLOW_READ_NS;
-    if (slow) {
+    const readNs = before === undefined ? leastReadNs(handle, () => context.aioContext.now()) : 0;
+    const slow = before?.slow ?? readNs > SLOW_READ_NS;
+    if (slow && before === undefined) {
       context.notice(
         `${nodeName}: storage is slow here (${Math.round(readNs / 1000)} µs for 4 KiB), as in ` +
           'private windows, which also forget everything; so it is read and written in batches',
@@ -123,6 +130,7 @@ async function openState(
       notice: (message) => context.notice(message),
       modified: async () => String((await file.file.getFile()).lastModified),
       facts: { path: options.path, slow, lock: file.locked ? 'web-lock' : 'handle' },
+      carried: { slow } satisfies FoundBefore,
       release: file.release,
     });
   } catch (cause) {
@@ -147,9 +155,12 @@ export async function take(
 ): Promise<TakenFile> {
   const { signal, path, nodeName } = request;
   if (isAborted(signal)) throw canceled(path, nodeName, signal!);
+  // What is there already can be looked for while the lock is waited for.
+  const looking = request.create ? undefined : findOpfsFile(request);
+  looking?.catch(() => {});
   const release = await lock(environment, request);
   try {
-    const file = await findOpfsFile(request);
+    const file = await (looking ?? findOpfsFile(request));
     const handle = await openOpfsHandle(request, file);
     if (isAborted(signal)) {
       handle.close();
