@@ -13,3 +13,9 @@ export function median(values: readonly number[]): number {
 export function medianRatio(values: readonly number[], baselines: readonly number[]): number {
   return median(values.map((value, i) => value / baselines[i]!));
 }
+
+/** The smallest value that a part `q` of all, above 0 and at most 1, does not exceed. NaN for none. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.ceil(q * sorted.length) - 1] ?? NaN;
+}
