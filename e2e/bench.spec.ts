@@ -27,6 +27,7 @@ test('the benchmark measures every kind of row, and its text can be copied', asy
     const query = new URLSearchParams({ rounds: '1', ms: '1', only: ROWS });
     query.set('image', `${images.url}/zeroes.img`);
     await page.goto(`${previewURL}/bench/bench.html?${query}`);
+    await expect(page.locator('main')).toHaveCSS('display', 'grid');
     await page.getByTestId('run').click();
     await expect(page.getByTestId('words')).toHaveText('Done.', { timeout: 120_000 });
 

@@ -1,5 +1,5 @@
-// End-to-end tests: one browser at a time, since this is about disks and timing, and no retries, since
-// a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
+// End-to-end tests: two files at a time, for no test goes by how long something takes, and no retries,
+// since a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
 // import any module of the sources, and the preview of the built workbench, which people get.
 
 import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
@@ -23,7 +23,7 @@ const config: PlaywrightTestConfig = defineConfig({
   testMatch: '*.spec.ts',
   testIgnore: '**/engines/**',
   outputDir: '../test-results/e2e',
-  workers: 1,
+  workers: 2,
   retries: 0,
   forbidOnly: Boolean(process.env['CI']),
   timeout: 180_000,

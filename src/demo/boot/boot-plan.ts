@@ -14,7 +14,7 @@ export interface KernelFiles {
 }
 
 export interface BootPlan {
-  /** For people: "Debian guest". */
+  /** For people: "Linux guest". */
   readonly title: string;
   readonly blockdev: BlockdevOptions;
   /** The IOThread that has to open it; undefined: one of its own. */

@@ -11,7 +11,7 @@ import type { GuestManifest } from './linux-files.ts';
 import { OverlayFile } from './overlay-file.ts';
 
 export class GuestSource implements BootSource {
-  readonly title = 'Debian guest';
+  readonly title = 'Linux guest';
   readonly #parameters: PageParameters;
   readonly #linux: LinuxFiles;
   readonly #overlay: OverlayFile;

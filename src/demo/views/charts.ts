@@ -90,7 +90,10 @@ class Chart {
         {
           ...axis,
           size: 58,
-          ...(logarithmic ? { splits: decades } : { space: 24, incrs: [...steps] }),
+          // All decades get words, also where uPlot takes the lines to be close.
+          ...(logarithmic
+            ? { splits: decades, filter: (_plot, at) => at }
+            : { space: 24, incrs: [...steps] }),
           values: (_plot, at) => at.map(format),
         },
       ],

@@ -52,7 +52,7 @@ describe('nodeFigures', () => {
 
   it('tells what came over the network, and errors only where there are some', () => {
     const counters = { requests: 40, bytesFetched: 10 * 1024 ** 2, retries: 0 };
-    expect(line({ ...idle, counters }, 'fetched')).toBe('10.0 MiB | 40');
+    expect(line({ ...idle, counters }, 'net')).toBe('10.0 MiB | 40');
     expect(line({ ...idle, counters }, 'retries')).toBeUndefined();
     expect(line({ ...idle, errors: 2 }, 'errors')).toBe(' | 2');
   });

@@ -46,7 +46,7 @@ export function nodeFigures(stats: BlockNodeStats, earlier?: BlockNodeStats): re
   const { bytesFetched, requests, retries } = counters;
   if (bytesFetched !== undefined && requests !== undefined) {
     figures.push({
-      name: 'fetched',
+      name: 'net',
       value: formatBytes(bytesFetched),
       count: formatCount(requests),
       time: '',
