@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { expect, test } from './fixtures.ts';
 
 const ROWS =
-  'null-co/depth-32|opfs-raw/seqwrite-64k|idb/randread-4k|http/randread-64k/0ms|parse/batch-1$';
+  'null-co/depth-32|opfs-raw/seqwrite-64k|idb/randread-4k|http/randread-64k/0ms|move/opfs-qcow2|iothreads/two-disks-on-two|parse/batch-1$';
 
 test('the benchmark measures every kind of row, and its text can be copied', async ({
   page,
@@ -35,13 +35,16 @@ test('the benchmark measures every kind of row, and its text can be copied', asy
     expect(report).not.toContain('FAILED');
     for (const name of ROWS.replace('parse', 'wasm-parse').replace('$', '').split('|')) {
       const line = report.split('\n').find((text) => text.startsWith(name));
-      expect(line, report).toMatch(/^\S+ +[\d ]+(?:\.\d)? +(?:IOPS|ns\/request) +[\d .]+requests /);
+      expect(line, report).toMatch(
+        /^\S+ +[\d ]+(?:\.\d)? +(?:IOPS|ms|ns\/request) +[\d .]+requests /,
+      );
     }
     // A round with six requests in flight ends with six that are not counted as answered.
     const [, requests, fetches] = /http.*requests ([\d ]+), .*fetches ([\d ]+)/.exec(report)!;
     expect(Number(fetches)).toBeGreaterThan(0);
     expect(Number(requests)).toBeGreaterThanOrEqual(Number(fetches));
     expect(report).toMatch(/opfs-raw.*promises 0, /);
+    expect(report).toMatch(/move.*moves 12, p99Us \d/);
 
     await page.getByTestId('copy').click();
     await expect(page.getByTestId('words')).toHaveText('Copied.');

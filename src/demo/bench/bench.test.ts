@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Measure } from './rounds.ts';
 import { sideBySide } from './rounds.ts';
 import type { Machine, Report, Row } from './row.ts';
-import { median, medianRatio } from './statistics.ts';
+import { median, medianRatio, quantile } from './statistics.ts';
 import { BlockOffsets, workloadName } from './workload.ts';
 import { formatMachine, formatReport, formatTable, formatValue } from './table.ts';
 
@@ -32,6 +32,15 @@ describe('median', () => {
     expect(medianRatio([1, 20, 30], [10, 10, 100])).toBeCloseTo(0.3);
     expect(median([1, 20, 30]) / median([10, 10, 100])).toBe(2);
   });
+});
+
+describe('quantile', () => {
+  it('is one of the values: so large a part is not above it', () => {
+    const values = Array.from({ length: 200 }, (_, i) => 200 - i);
+    expect([0.5, 0.99, 1].map((q) => quantile(values, q))).toEqual([100, 198, 200]);
+    expect(quantile([7], 0.01)).toBe(7);
+  });
+  it('is no number for none', () => expect(quantile([], 0.5)).toBeNaN());
 });
 
 describe('sideBySide', () => {

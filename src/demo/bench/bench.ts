@@ -5,6 +5,8 @@
 import { BenchPage } from './bench-page.ts';
 import { httpRows } from './http-rows.ts';
 import { idbRows } from './idb-rows.ts';
+import { iothreadRows } from './iothread-rows.ts';
+import { moveRows } from './move-rows.ts';
 import { opfsRows } from './opfs-rows.ts';
 import { parseRows } from './parse-rows.ts';
 import { queueRows } from './queue-rows.ts';
@@ -18,11 +20,13 @@ const query = new URLSearchParams(location.search);
 const only = new RegExp(query.get('only') ?? '');
 const all: readonly Row[] = [
   ...queueRows,
+  ...iothreadRows,
   ...parseRows,
   ...opfsRows,
   ...idbRows,
   ...httpRows,
   ...v86Rows,
+  ...moveRows,
 ];
 const chosen: readonly Row[] = all.filter(({ name }) => only.test(name));
 const page = new BenchPage(chosen);

@@ -10,7 +10,7 @@ export interface RowResult {
   readonly name: string;
   /** Median over the rounds, in `unit`. */
   readonly value: number;
-  readonly unit: 'IOPS' | 'MB/s' | 'ns/request';
+  readonly unit: 'IOPS' | 'MB/s' | 'ns/request' | 'ms';
   /** Median of the baseline's rounds, in `unit`. */
   readonly baseline: number;
   /** Median over the rounds of our speed by the baseline's; above 1 we are quicker. */
