@@ -164,6 +164,15 @@ describe('a move', () => {
     expect(here.nodes.every((node) => node.quiescence.count === 0)).toBe(true);
   });
 
+  it('is refused while a node is held still, as for a check', async () => {
+    const [here] = graphs();
+    await openGraph(here, CHAIN);
+    await here.get('overlay').whileDrained(async () => {
+      await expect(detachGraph(here, 'base')).rejects.toMatchObject({ code: 'EBUSY' });
+    });
+    expect((await detachGraph(here, 'base')).nodes).toHaveLength(4);
+  });
+
   it('that cannot flush leaves all of it where it was', async () => {
     const [here] = graphs();
     await openGraph(here, CHAIN);

@@ -85,6 +85,11 @@ export function planMove(graph: Graph, root: BlockNode): MovePlan {
   const ordered = parentsFirst(nodes);
   const moving = ordered.find((node) => graph.isMoving(node));
   if (moving !== undefined) throw cannotMove(root, `node '${moving.name}' is being moved already`);
+  // Whoever drained a node works on it by itself, and would go on with what is closed here.
+  const held = ordered.find((node) => node.quiescence.count > 0);
+  if (held !== undefined) {
+    throw cannotMove(root, `node '${held.name}' is being checked, reset or otherwise held still`);
+  }
   return { nodes: ordered, backends: [...backends] };
 }
 
