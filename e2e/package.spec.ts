@@ -9,7 +9,7 @@ import { type Packed, ConsumerProject, pack } from './consumers/project.ts';
 import { HEADERS, serveFolder } from './consumers/serve.ts';
 import { expect, test } from './fixtures.ts';
 import { freePort } from './setup/free-port.mjs';
-import { packageSizes, sizesInReadme } from './setup/package-sizes.mjs';
+import { WORKER_LIMIT, packageSizes, sizesInReadme } from './setup/package-sizes.mjs';
 
 let scratch: string | undefined;
 let packed: Packed;
@@ -299,4 +299,6 @@ test('is as small as the README says', () => {
     ({ file, gzipped }) => Math.abs(said[file]! - gzipped) > Math.max(100, 0.05 * gzipped),
   );
   expect(wrong, 'npm run build -- --readme puts them right').toEqual([]);
+  const worker = measured.find(({ file }) => file === 'iothread-worker.js')!;
+  expect(worker.gzipped, 'bytes that every page loads').toBeLessThanOrEqual(WORKER_LIMIT);
 });

@@ -5,7 +5,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { DeviceHandle } from '../iothread/device-handle.ts';
 import { Prng } from '../testing/prng.ts';
-import { DEVICE_GONE, DeviceChannel } from '../virtio/device-channel.ts';
+import { DEVICE_GONE } from '../virtio/device-channel.ts';
+import { TransportChannel } from '../virtio/transport-channel.ts';
 import { DriverQueue } from '../virtio/driver-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
@@ -44,7 +45,7 @@ class Rig {
   constructor(queueSize = 64, poolPages = 16) {
     const layout = VirtioBlkDriver.layout(queueSize, poolPages);
     const memory = new Uint8Array(new SharedArrayBuffer(layout.ramBytes));
-    const channel = new DeviceChannel(new SharedArrayBuffer(DeviceChannel.bytes(1)), 1);
+    const channel = new TransportChannel(new SharedArrayBuffer(TransportChannel.bytes(1)), 1);
     const doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
     this.device = new DeviceHandle('test', channel, doorbell, async () => {});
     channel.setCapacity(DISK / 512);

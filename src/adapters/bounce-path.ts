@@ -3,7 +3,8 @@
 // each way. The virtqueues of the guest are read by the same code as in the IOThread.
 
 import type { DeviceHandle } from '../iothread/device-handle.ts';
-import { DEVICE_GONE, DeviceChannel } from '../virtio/device-channel.ts';
+import { DEVICE_GONE } from '../virtio/device-channel.ts';
+import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../virtio/spec.ts';
 import type { RequestDriver } from '../virtio/request-driver.ts';
 import { VQ_OK } from '../virtio/virtqueue.ts';
@@ -32,7 +33,7 @@ export interface BouncePathOptions {
 
 export class BouncePath implements DataPath {
   readonly transport: 'bounce' | 'messages';
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly #options: BouncePathOptions;
   readonly #driver: RequestDriver;
   readonly #device: DeviceHandle;
@@ -52,7 +53,7 @@ export class BouncePath implements DataPath {
     this.transport = options.transport;
     this.#driver = options.driver;
     this.#device = options.device;
-    this.channel = DeviceChannel.local(options.numQueues);
+    this.channel = TransportChannel.local(options.numQueues);
     this.channel.setCapacity(this.#device.channel.capacity);
     this.#seq = this.#device.channel.callSeq;
     this.#onDone = (slot, status): void => {

@@ -2,7 +2,7 @@
 // (`v86-zero-copy.ts`), or through memory of our own that is shared or sent (`bounce-path.ts`).
 // Everything here runs on the emulator's thread.
 
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 
 /** In the guest's memory; copied through memory that is shared; copied and sent in messages. */
 export type Transport = 'zero-copy' | 'bounce' | 'messages';
@@ -12,7 +12,7 @@ export interface DataPath {
   /** False where answers come by the event loop: a busy wait would only keep them out. */
   readonly polls: boolean;
   /** The channel behind the device's registers. */
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   /** The driver notified queue `q`, or the channel's generation changed. */
   kick(q: number): void;
   /** True when `look` would find something. A load or two: what a busy wait asks. */

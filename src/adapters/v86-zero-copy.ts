@@ -3,7 +3,7 @@
 // v86's JIT compiler in step with what the IOThread writes.
 
 import type { DeviceHandle } from '../iothread/device-handle.ts';
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 import { VIRTIO_F_EVENT_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT } from '../virtio/spec.ts';
 import type { DataPath } from './data-path.ts';
 import { GuestBuffers } from './guest-buffers.ts';
@@ -12,7 +12,7 @@ import type { V86Machine } from './v86-machine.ts';
 export class ZeroCopyPath implements DataPath {
   readonly transport = 'zero-copy' as const;
   readonly polls = true;
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly #machine: V86Machine;
   readonly #device: DeviceHandle;
   readonly #onWritable: (from: number, to: number) => void;

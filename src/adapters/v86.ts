@@ -2,10 +2,12 @@
 // the emulator's memory is shared (`sharedMemoryV86`), through a bounce memory otherwise, in messages
 // where the page has no shared memory at all.
 
+import { isShared } from '../base/shared-buffer.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Disk } from '../disk.ts';
 import { connectDriver } from '../iothread/connect-driver.ts';
-import { instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { SPLIT_UNSHARED } from '../virtio/split-unshared-code.ts';
+import { SPLIT_SHARED, instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import { BouncePath } from './bounce-path.ts';
 import type { DataPath, Transport } from './data-path.ts';
@@ -124,7 +126,8 @@ async function bouncePath(
   transport: 'bounce' | 'messages',
 ): Promise<DataPath> {
   const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
-  const module = instantiateQueueModule(machine.memory);
+  const code = isShared(machine.memory.buffer) ? SPLIT_SHARED : SPLIT_UNSHARED;
+  const module = instantiateQueueModule(machine.memory, code);
   bounceDevices += 1;
   const { driver, device } = await connectDriver(disk.thread, {
     id: `${disk.rootNode}:bounce${bounceDevices}`,

@@ -31,7 +31,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
   readonly graph: Graph;
   readonly devices: DeviceTable;
   readonly #post: (message: WorkerMessage) => void;
-  readonly #jobs: JobTable;
+  readonly jobs: JobTable;
   #seldom: SeldomCalls | undefined;
 
   constructor(
@@ -43,7 +43,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
     this.context = context;
     this.#post = post;
     this.graph = new Graph(context, autoPrefix);
-    this.#jobs = new JobTable(post);
+    this.jobs = new JobTable(post);
     this.devices = new DeviceTable(context, doorbell, this.graph, post);
   }
 
@@ -54,20 +54,12 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
     return this.#seldom;
   }
 
-  async jobCancel(job: number): Promise<void> {
-    this.#jobs.cancel(job);
+  async jobBegin(job: number): Promise<void> {
+    this.jobs.begin(job);
   }
 
-  /** Begins a job whose code is not here, so that `jobCancel` finds it, and loads that code. */
-  async beginJob(name: JobCall, [job, ...args]: readonly unknown[]): Promise<unknown> {
-    const begun = this.#jobs.begin(job as number);
-    try {
-      const { jobs } = await this.seldomCalls();
-      return await jobs.run(name, begun, args);
-    } catch (error) {
-      begun.end();
-      throw error;
-    }
+  async jobCancel(job: number): Promise<void> {
+    this.jobs.cancel(job);
   }
 
   async blockdevAdd(
@@ -75,7 +67,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
     options: BlockdevOptions | string,
     extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
   ): Promise<string> {
-    const { signal, end } = this.#jobs.begin(job);
+    const { signal, end } = this.jobs.begin(job);
     try {
       const root = await openGraph(this.graph, options, {
         ...extra,
@@ -113,7 +105,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
   }
 
   async quit(): Promise<void> {
-    await this.#jobs.cancelAll();
+    await this.jobs.cancelAll();
     for (const id of this.devices.ids) await this.devices.del(id);
     await this.graph.closeAll();
     this.context.stop();

@@ -124,12 +124,14 @@ export interface IOThreadSetup {
 
 /**
  * The interface exposed by the worker. Errors are BlockErrors, on both sides of the hop. Calls that
- * may take long are jobs, with a number of the page's choice: `jobCancel` ends one early, which then
- * cleans up and rejects.
+ * may take long are jobs, with a number of the page's choice. `jobBegin` goes ahead of the call, so that
+ * `jobCancel` finds the job however long its code takes to load; it ends the job early, which then cleans
+ * up and rejects.
  */
 export interface IOThreadControl {
   /** First call: starts the event loop. Its answer is the ready handshake. */
   init(setup: IOThreadSetup): Promise<void>;
+  jobBegin(job: number): Promise<void>;
   jobCancel(job: number): Promise<void>;
   /** Opens a graph; answers its root's node name. */
   blockdevAdd(
@@ -199,7 +201,7 @@ export interface IOThreadControl {
   quit(): Promise<void>;
 }
 
-/** Jobs: the worker begins them at once, and then loads what they do. */
+/** Jobs whose code the worker loads when the first of them comes. */
 export type JobCall =
   | 'blockdevCreate'
   | 'blockCheck'

@@ -4,11 +4,11 @@
 
 import { EventNotifier } from '../aio/event-notifier.ts';
 import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 
 export class DeviceHandle {
   readonly id: string;
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   /**
    * What the IOThread sleeps on; a guest on a thread of its own rings it there. Undefined where the
    * channel is not shared.
@@ -24,7 +24,7 @@ export class DeviceHandle {
   /** `remove` asks the IOThread to take the device away. */
   constructor(
     id: string,
-    channel: DeviceChannel,
+    channel: TransportChannel,
     doorbell: Int32Array | undefined,
     remove: () => Promise<void>,
   ) {

@@ -1,7 +1,7 @@
 // The page's ends of the devices that one IOThread serves, by id. A device that moves to another
 // thread takes its handle along: whoever holds it notices nothing.
 
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 import { DeviceHandle } from './device-handle.ts';
 
 export class DeviceHandles {
@@ -17,7 +17,7 @@ export class DeviceHandles {
     this.#remove = remove;
   }
 
-  add(id: string, channel: DeviceChannel): DeviceHandle {
+  add(id: string, channel: TransportChannel): DeviceHandle {
     const handle = new DeviceHandle(id, channel, this.#doorbell, () => this.#remove(id));
     this.#put(handle);
     return handle;

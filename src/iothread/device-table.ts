@@ -108,7 +108,7 @@ export class DeviceTable {
   /** Loads the code for the rings that a device's driver may use. */
   async #loadCode({ packed }: DeviceOptions): Promise<void> {
     if (packed === true)
-      this.#packedCode ??= (await import('../virtio/packed-code.ts')).PACKED_CODE;
+      this.#packedCode ??= (await import('../virtio/packed-code.ts')).PACKED_SHARED;
   }
 
   #plug(backend: BlockBackend, moved: MovedDevice): void {
@@ -119,7 +119,7 @@ export class DeviceTable {
       options,
       new DeviceChannel(channel, numQueues),
       () => this.#post({ diskplane: 'call', device: id }),
-      resumeAt,
+      { resumeAt },
     );
     this.#setUser(backend, device, () => {
       const user: MovedDevice = { options, channel, resumeAt: device.leave() };
@@ -165,10 +165,10 @@ export class DeviceTable {
     options: DeviceOptions,
     channel: DeviceChannel,
     sendCall: () => void,
-    resumeAt?: RingPositions,
+    { resumeAt, code }: { resumeAt?: RingPositions | undefined; code?: QueueCode } = {},
   ): VirtioBlk {
     const { id } = options;
-    const split = instantiateQueueModule(options.memory);
+    const split = instantiateQueueModule(options.memory, code);
     const packed =
       options.packed === true ? instantiateQueueModule(options.memory, this.#packedCode) : split;
     const device = new VirtioBlk({

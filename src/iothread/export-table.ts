@@ -6,7 +6,6 @@ import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
 import type { ImageExport } from '../block/jobs/export.ts';
 import type { Job } from '../block/jobs/job.ts';
-import type { BegunJob } from './job-table.ts';
 
 interface OpenExport {
   readonly image: ImageExport;
@@ -21,13 +20,15 @@ export class ExportTable {
     this.#graph = graph;
   }
 
-  /** Begins an export; see `IOThreadControl`. The job's end is the caller's on failure. */
+  /** Begins the export that is job `id`, which it ends; on failure the caller does. See `IOThreadControl`. */
   async begin(
-    { number: id, signal, end }: BegunJob,
+    id: number,
     job: Job,
+    end: () => void,
     nodeName: string,
     format: string,
   ): Promise<number> {
+    const signal = job.signal!;
     const { ImageExport } = await import('../block/jobs/export.ts');
     const image = await ImageExport.begin(this.#graph, nodeName, format, job);
     const close = async (): Promise<void> => {

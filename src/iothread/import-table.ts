@@ -5,7 +5,6 @@ import type { Graph } from '../block/graph.ts';
 import type { ImageImport } from '../block/jobs/import.ts';
 import type { Job } from '../block/jobs/job.ts';
 import type { BlockdevOptions } from './control.ts';
-import type { BegunJob } from './job-table.ts';
 
 export class ImportTable {
   readonly #graph: Graph;
@@ -15,10 +14,11 @@ export class ImportTable {
     this.#graph = graph;
   }
 
-  /** Begins an import; see `IOThreadControl`. On failure the job is the caller's to end. */
+  /** Begins the import that is job `id`, which it ends; on failure the caller does. See `IOThreadControl`. */
   async begin(
-    { number: id, end }: BegunJob,
+    id: number,
     job: Job,
+    end: () => void,
     target: BlockdevOptions,
     size: number | undefined,
   ): Promise<void> {

@@ -8,7 +8,7 @@ import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
-import { DeviceChannel } from '../virtio/device-channel.ts';
+import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VQ_ERRORS } from '../virtio/virtqueue.ts';
 import type {
   BackingPolicy,
@@ -210,7 +210,7 @@ export class IOThread {
       throw new BlockError('ENOTSUP', message);
     }
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
-    return this.#devices.add(options.id, new DeviceChannel(channel, options.numQueues));
+    return this.#devices.add(options.id, new TransportChannel(channel, options.numQueues));
   }
 
   /** Adds a virtio-blk device whose requests are messages; only where `transport` says so. */
@@ -222,7 +222,7 @@ export class IOThread {
     const state = await this.#call(() =>
       this.#control.portDeviceAdd(options, transfer(port2, [port2])),
     );
-    const channel = DeviceChannel.local(1);
+    const channel = TransportChannel.local(1);
     const device = this.#devices.add(id, channel);
     const onCall = (): void => device.called();
     const driver = new MessageDriver({ port, channel, state, queueSize, poolPages, onCall });

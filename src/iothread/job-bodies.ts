@@ -1,5 +1,5 @@
-// What the jobs of the control interface do, loaded with the first of them. The ControlServer has begun
-// them by then, and ends them with their answer; exports and imports last for more calls than that.
+// What the jobs of the control interface do, loaded with the first of them. They have begun by then, so
+// that `jobCancel` finds them. Exports and imports last for more calls than one.
 
 import type { CheckResult } from '../block/block-driver.ts';
 import type { Graph } from '../block/graph.ts';
@@ -7,82 +7,98 @@ import { Job } from '../block/jobs/job.ts';
 import type { BlockdevOptions, IOThreadControl, JobCall, MapEntry } from './control.ts';
 import { ExportTable } from './export-table.ts';
 import { ImportTable } from './import-table.ts';
-import type { BegunJob } from './job-table.ts';
+import type { JobTable } from './job-table.ts';
 
-/** A control call with the job in place of its number. */
-type Body<F> = F extends (job: number, ...rest: infer Rest) => infer Answer
-  ? (job: Job, ...rest: Rest) => Answer
-  : never;
-
-type Bodies = { readonly [Name in JobCall]: Body<IOThreadControl[Name]> };
-
-/** Jobs that are over when their call is answered. */
-type OneCall = Exclude<JobCall, 'exportBegin' | 'importBegin'>;
-
-type AnyBody = (job: Job, ...rest: readonly unknown[]) => Promise<unknown>;
-
-export class JobBodies implements Pick<Bodies, OneCall> {
+export class JobBodies implements Pick<IOThreadControl, JobCall> {
   readonly exports: ExportTable;
   readonly imports: ImportTable;
   readonly #graph: Graph;
+  readonly #jobs: JobTable;
 
-  constructor(graph: Graph) {
+  constructor(graph: Graph, jobs: JobTable) {
     this.#graph = graph;
+    this.#jobs = jobs;
     this.exports = new ExportTable(graph);
     this.imports = new ImportTable(graph);
   }
 
-  /** Does what the call `name` asks for. The job's end is the caller's where this throws. */
-  async run(name: JobCall, begun: BegunJob, args: readonly unknown[]): Promise<unknown> {
-    const job = new Job(`job:${begun.number}`, this.#graph.context, begun);
-    if (name === 'exportBegin') {
-      const [nodeName, format] = args as [nodeName: string, format: string];
-      return this.exports.begin(begun, job, nodeName, format);
-    }
-    if (name === 'importBegin') {
-      const [target, size] = args as [target: BlockdevOptions, size: number | undefined];
-      return this.imports.begin(begun, job, target, size);
-    }
-    const answer = await (this as unknown as Record<OneCall, AnyBody>)[name](job, ...args);
-    begun.end();
-    return answer;
+  blockdevCreate(number: number, options: BlockdevOptions): Promise<void> {
+    return this.#run(number, async ({ signal }) => {
+      const { createImage } = await import('../block/create.ts');
+      await createImage(this.#graph, options, { signal });
+    });
   }
 
-  async blockdevCreate({ signal }: Job, options: BlockdevOptions): Promise<void> {
-    const { createImage } = await import('../block/create.ts');
-    await createImage(this.#graph, options, { signal });
+  blockCheck(
+    number: number,
+    nodeName: string,
+    fix: 'none' | 'leaks' | 'all',
+  ): Promise<CheckResult> {
+    return this.#run(number, async ({ pace }) => this.#graph.get(nodeName).check(fix, pace));
   }
 
-  blockCheck(job: Job, nodeName: string, fix: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
-    return this.#graph.get(nodeName).check(fix, job.pace);
-  }
-
-  async blockMap(
-    job: Job,
+  blockMap(
+    number: number,
     nodeName: string,
     offset: number,
     bytes: number | undefined,
   ): Promise<readonly MapEntry[]> {
-    const { mapDisk } = await import('../block/jobs/map.ts');
-    const source = this.#graph.newBackend({ name: job.id, nodeName, readOnly: true });
+    return this.#run(number, async (job) => {
+      const { mapDisk } = await import('../block/jobs/map.ts');
+      const source = this.#graph.newBackend({ name: job.id, nodeName, readOnly: true });
+      try {
+        return await mapDisk(source, offset, bytes ?? Math.max(source.length - offset, 0), job);
+      } finally {
+        await this.#graph.dropBackend(source);
+      }
+    });
+  }
+
+  blockReset(number: number, nodeName: string): Promise<void> {
+    return this.#run(number, async ({ signal }) => this.#graph.get(nodeName).makeEmpty(signal));
+  }
+
+  blockConvert(number: number, nodeName: string, target: BlockdevOptions): Promise<void> {
+    return this.#run(number, async (job) => {
+      const { convertDisk } = await import('../block/jobs/convert.ts');
+      await convertDisk(this.#graph, nodeName, target, job);
+    });
+  }
+
+  importBlob(number: number, blob: Blob, target: BlockdevOptions): Promise<void> {
+    return this.#run(number, async (job) => {
+      const { importBlob } = await import('../block/jobs/import.ts');
+      await importBlob(this.#graph, blob, target, job);
+    });
+  }
+
+  exportBegin(number: number, nodeName: string, format: string): Promise<number> {
+    return this.#begin(number, (job, end) =>
+      this.exports.begin(number, job, end, nodeName, format),
+    );
+  }
+
+  importBegin(number: number, target: BlockdevOptions, size: number | undefined): Promise<void> {
+    return this.#begin(number, (job, end) => this.imports.begin(number, job, end, target, size));
+  }
+
+  /** A job that is over with its call. */
+  #run<T>(number: number, body: (job: Job) => Promise<T>): Promise<T> {
+    return this.#begin(number, async (job, end) => {
+      const answer = await body(job);
+      end();
+      return answer;
+    });
+  }
+
+  /** A job that lasts until `end`, or fails in this call. */
+  async #begin<T>(number: number, body: (job: Job, end: () => void) => Promise<T>): Promise<T> {
+    const begun = this.#jobs.begin(number);
     try {
-      return await mapDisk(source, offset, bytes ?? Math.max(source.length - offset, 0), job);
-    } finally {
-      await this.#graph.dropBackend(source);
+      return await body(new Job(`job:${number}`, this.#graph.context, begun), begun.end);
+    } catch (error) {
+      begun.end();
+      throw error;
     }
-  }
-
-  blockReset({ signal }: Job, nodeName: string): Promise<void> {
-    return this.#graph.get(nodeName).makeEmpty(signal);
-  }
-
-  async blockConvert(job: Job, nodeName: string, target: BlockdevOptions): Promise<void> {
-    const { convertDisk } = await import('../block/jobs/convert.ts');
-    await convertDisk(this.#graph, nodeName, target, job);
-  }
-
-  async importBlob(job: Job, blob: Blob, target: BlockdevOptions): Promise<void> {
-    const { importBlob } = await import('../block/jobs/import.ts');
-    await importBlob(this.#graph, blob, target, job);
   }
 }

@@ -49,6 +49,7 @@ export class JobCalls {
   } {
     signal?.throwIfAborted();
     const job = (this.#last += 1);
+    void this.control.jobBegin(job).catch(() => {});
     const cancel = (): void => void this.control.jobCancel(job).catch(() => {});
     if (onProgress !== undefined) this.#listeners.set(job, onProgress);
     signal?.addEventListener('abort', cancel, { once: true });

@@ -7,13 +7,12 @@ import type { WorkerMessage } from './control.ts';
 
 /** A job that lasts until `end`. */
 export interface BegunJob {
-  readonly number: number;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;
   readonly end: () => void;
 }
 
-interface Running {
+interface Running extends BegunJob {
   readonly controller: AbortController;
   readonly over: Promise<unknown>;
 }
@@ -26,19 +25,23 @@ export class JobTable {
     this.#post = post;
   }
 
-  /** Begins job `number`, which lasts until `end`. */
+  /** Job `number`, which begins now unless it did before; it lasts until `end`. */
   begin(number: number): BegunJob {
+    const begun = this.#running.get(number);
+    if (begun !== undefined) return begun;
     const controller = new AbortController();
     let end = (): void => {};
     const over = new Promise<void>((resolve) => (end = resolve));
-    this.#running.set(number, { controller, over });
     void over.then(() => this.#running.delete(number));
-    return {
-      number,
+    const job: Running = {
       signal: controller.signal,
       onProgress: (progress) => this.#post({ diskplane: 'progress', job: number, ...progress }),
       end,
+      controller,
+      over,
     };
+    this.#running.set(number, job);
+    return job;
   }
 
   /** Aborts a job, which cleans up and then rejects. Nothing for one that is over. */

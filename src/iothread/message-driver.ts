@@ -3,7 +3,7 @@
 // is kept until it is reaped. Bounded as the device's own pool is, so that a batch always fits there.
 
 import { BOUNCE_PAGE } from '../virtio/bounce-pool.ts';
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 import type { RequestDriver } from '../virtio/request-driver.ts';
 import { VIRTIO_BLK_S_OK } from '../virtio/spec.ts';
 import type { AnswerBatch, DevicePort, DeviceState, RequestBatch } from './device-messages.ts';
@@ -12,7 +12,7 @@ export interface MessageDriverOptions {
   /** To the MessageRelay of the device. */
   readonly port: DevicePort;
   /** Not shared; kept in step with what the device says. */
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   /** As the device says them at first. */
   readonly state: DeviceState;
   /** Requests in flight at most, and pages of BOUNCE_PAGE that their data take; as the device has. */
@@ -30,7 +30,7 @@ const ANSWERED = 3;
 
 export class MessageDriver implements RequestDriver {
   readonly #port: DevicePort;
-  readonly #channel: DeviceChannel;
+  readonly #channel: TransportChannel;
   readonly #onCall: () => void;
   // Per slot.
   readonly #phase: Uint8Array;

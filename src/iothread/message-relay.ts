@@ -5,7 +5,7 @@
 import type { AioContext, BottomHalf } from '../aio/aio-context.ts';
 import { EventNotifier } from '../aio/event-notifier.ts';
 import { WAIT_MESSAGE } from '../virtio/device-channel.ts';
-import type { DeviceChannel } from '../virtio/device-channel.ts';
+import type { TransportChannel } from '../virtio/transport-channel.ts';
 import { VIRTIO_BLK_S_OK } from '../virtio/spec.ts';
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
 import { QUEUE_SCRATCH_BYTES } from '../virtio/wasm-queue.ts';
@@ -40,7 +40,7 @@ export interface MessageRelayOptions extends RelayMemory {
   /** To the page's MessageDriver, or whoever holds the other end. */
   readonly port: DevicePort;
   /** The device's, local to this thread. The device calls `call` where it says `sendCall`. */
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly doorbell: Int32Array;
   /** Breaks the device: a message was malformed. */
   readonly onMalformed: () => void;
@@ -48,7 +48,7 @@ export interface MessageRelayOptions extends RelayMemory {
 
 export class MessageRelay {
   readonly #port: DevicePort;
-  readonly #channel: DeviceChannel;
+  readonly #channel: TransportChannel;
   readonly #driver: VirtioBlkDriver;
   readonly #onMalformed: () => void;
   readonly #answerLater: BottomHalf;

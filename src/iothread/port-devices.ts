@@ -4,9 +4,11 @@
 import type { AioContext } from '../aio/aio-context.ts';
 import type { BlockBackend, TakenAway } from '../block/block-backend.ts';
 import { BlockError } from '../block/block-error.ts';
-import { DeviceChannel } from '../virtio/device-channel.ts';
+import { TransportChannel } from '../virtio/transport-channel.ts';
+import { SPLIT_UNSHARED } from '../virtio/split-unshared-code.ts';
 import type { VirtioBlk } from '../virtio/virtio-blk.ts';
 import { VQ_BAD_MESSAGE } from '../virtio/virtqueue.ts';
+import type { QueueCode } from '../virtio/wasm-module.ts';
 import type { DeviceOptions, PortDeviceOptions } from './control.ts';
 import type { DeviceState } from './device-messages.ts';
 import { MessageRelay } from './message-relay.ts';
@@ -34,8 +36,9 @@ export interface DeviceParts {
   newDevice(
     backend: BlockBackend,
     options: DeviceOptions,
-    channel: DeviceChannel,
+    channel: TransportChannel,
     sendCall: () => void,
+    more: { readonly code: QueueCode },
   ): VirtioBlk;
   setUser(backend: BlockBackend, device: VirtioBlk, takeAway: () => TakenAway): void;
 }
@@ -63,11 +66,13 @@ export class PortDevices {
     const { memory, layout } = MessageRelay.memory(queueSize, poolPages);
     const { ramBytes } = layout;
     const place = { memory, ramBase: 0, ramBytes, scratch: ramBytes, numQueues: 1 };
-    const channel = DeviceChannel.local(1);
+    const channel = TransportChannel.local(1);
     channel.setLastErrno(moved.lastErrno);
     if (moved.broken !== 0) channel.break(moved.broken);
     const parts = { id, drive, serial, ...place };
-    const device = this.#parts.newDevice(backend, parts, channel, () => relay.call());
+    const device = this.#parts.newDevice(backend, parts, channel, () => relay.call(), {
+      code: SPLIT_UNSHARED,
+    });
     const relay = new MessageRelay({
       context,
       port,

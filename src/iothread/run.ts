@@ -6,7 +6,7 @@ import type { Endpoint as ComlinkEndpoint } from 'comlink';
 import { DOORBELL_RECEIVED, DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { WorkerContext } from '../aio/worker-context.ts';
 import type { Endpoint, Host } from '../host/host.ts';
-import type { IOThreadControl, IOThreadSetup, JobCall, WorkerMessage } from './control.ts';
+import type { IOThreadControl, IOThreadSetup, WorkerMessage } from './control.ts';
 import { ControlServer } from './control-server.ts';
 import { setDriverUrls } from './driver-files.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
@@ -59,20 +59,12 @@ export function runIOThread(host: Host, endpoint: Endpoint): void {
   endpoint.start?.();
 }
 
-const JOBS: readonly JobCall[] = [
-  'blockdevCreate',
-  'blockCheck',
-  'blockMap',
-  'blockReset',
-  'blockConvert',
-  'exportBegin',
-  'importBlob',
-  'importBegin',
-];
-
 async function call(server: ControlServer, name: PropertyKey, args: unknown[]): Promise<unknown> {
-  if (JOBS.includes(name as JobCall)) return server.beginJob(name as JobCall, args);
-  const calls: object = name in server ? server : await server.seldomCalls();
+  let calls: object = server;
+  if (!(name in server)) {
+    const seldom = await server.seldomCalls();
+    calls = name in seldom ? seldom : seldom.jobs;
+  }
   const method = (calls as Record<PropertyKey, unknown>)[name];
   if (typeof method !== 'function') throw new Error(`no control call '${String(name)}'`);
   return (method as (...args: unknown[]) => unknown).apply(calls, args);

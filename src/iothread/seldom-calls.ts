@@ -1,6 +1,5 @@
 // Control calls that few sessions make: in a file of their own, so that the others need not load it.
-// Those that are jobs are in `job-bodies.ts`, and begin on the ControlServer: `jobCancel` must find them
-// at once.
+// Those that are jobs are in `job-bodies.ts`.
 
 import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
@@ -25,7 +24,7 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
 
   constructor(server: ControlServer) {
     this.#server = server;
-    this.jobs = new JobBodies(server.graph);
+    this.jobs = new JobBodies(server.graph, server.jobs);
   }
 
   async blockResize(nodeName: string, length: number): Promise<void> {

@@ -2,12 +2,12 @@
 
 import { DriverQueue } from '../virtio/driver-queue.ts';
 import { PackedDriverQueue, type GuestQueue } from '../virtio/packed-driver-queue.ts';
-import { PACKED_CODE } from '../virtio/packed-code.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
-import { SPLIT_CODE, instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { WasmQueue } from '../virtio/wasm-queue.ts';
+import { queueCode } from './queue-codes.ts';
 
 const PAGE = 65_536;
 const RAM = 8 * PAGE;
@@ -50,7 +50,7 @@ export function makePair(
       : new SplitQueue({ region: ram, config });
     return { driver, queue, ram };
   }
-  const module = instantiateQueueModule(memory, packed ? PACKED_CODE : SPLIT_CODE);
+  const module = instantiateQueueModule(memory, queueCode(packed, shared));
   const queue = new WasmQueue({ module, ramBase: 0, ramSize: RAM, scratch: RAM, config });
   return { driver, queue, ram };
 }

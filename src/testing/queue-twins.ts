@@ -1,11 +1,10 @@
 // The TypeScript and the WebAssembly queue side by side on equal guests: every call goes to both, and
 // every answer, table and byte of guest memory must be the same. Canaries lie around guest RAM.
 
-import { PACKED_CODE } from '../virtio/packed-code.ts';
 import { PackedQueue } from '../virtio/packed-queue.ts';
 import { SplitQueue } from '../virtio/split-queue.ts';
 import type { QueueModule } from '../virtio/wasm-module.ts';
-import { SPLIT_CODE, instantiateQueueModule } from '../virtio/wasm-module.ts';
+import { instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import {
   REQ_IN_BYTES,
@@ -14,6 +13,7 @@ import {
   type Virtqueue,
   type VirtqueueConfig,
 } from '../virtio/virtqueue.ts';
+import { queueCode } from './queue-codes.ts';
 
 const PAGE = 65536;
 const CANARY = 0xc5;
@@ -40,8 +40,8 @@ export class QueueTwins {
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
     this.#memory = new Uint8Array(memory.buffer).fill(CANARY);
     this.#modules = {
-      split: instantiateQueueModule(memory, SPLIT_CODE),
-      packed: instantiateQueueModule(memory, PACKED_CODE),
+      split: instantiateQueueModule(memory, queueCode(false, shared)),
+      packed: instantiateQueueModule(memory, queueCode(true, shared)),
     };
     this.#twin = this.#memory.subarray(GAP, GAP + ramSize);
   }

@@ -1,7 +1,7 @@
 // The registers of a virtio-pci device with a RAM of bytes behind them, and a data plane that a test
 // plays itself.
 
-import { DeviceChannel } from '../virtio/device-channel.ts';
+import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VIRTIO_F_VERSION_1 } from '../virtio/spec.ts';
 import { VirtioBlkConfig } from '../virtio/virtio-blk-config.ts';
 import { VirtioPci } from '../virtio/virtio-pci.ts';
@@ -13,7 +13,7 @@ export const CONFIG = 0x80;
 
 /** As a driver sees the device: `start` is a driver's, `irq` its interrupt line. */
 export class VirtioPciRig {
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly pci: VirtioPci;
   readonly kicks: number[] = [];
   readonly ram: DataView = new DataView(new ArrayBuffer(RAM));
@@ -32,8 +32,8 @@ export class VirtioPciRig {
     sectors?: number;
     packed?: boolean;
   } = {}) {
-    this.channel = new DeviceChannel(
-      new SharedArrayBuffer(DeviceChannel.bytes(numQueues)),
+    this.channel = new TransportChannel(
+      new SharedArrayBuffer(TransportChannel.bytes(numQueues)),
       numQueues,
     );
     this.channel.setCapacity(sectors);

@@ -1,33 +1,34 @@
 // The words that a device's transport (registers, on the emulator's thread) and its data plane (on
 // an IOThread) share: what vhost is to QEMU. Starting, resetting and resizing the device go through
-// here, never through messages, so that they keep their order with the guest's kicks.
+// here, never through messages, so that they keep their order with the guest's kicks. This is the data
+// plane's side; `transport-channel.ts` has the other.
 
 /** Words (i32) of the device. */
-const GENERATION = 0; // bumped by the transport at reset and at DRIVER_OK; odd while running
-const ACKNOWLEDGED = 1; // the generation the data plane has taken over
-const BROKEN = 2; // VQ_* of the queue that broke, or DEVICE_GONE
-const CONFIG_GENERATION = 3; // bumped by the data plane with each new capacity
+export const GENERATION = 0; // bumped by the transport at reset and at DRIVER_OK; odd while running
+export const ACKNOWLEDGED = 1; // the generation the data plane has taken over
+export const BROKEN = 2; // VQ_* of the queue that broke, or DEVICE_GONE
+export const CONFIG_GENERATION = 3; // bumped by the data plane with each new capacity
 const CAPACITY_LO = 4; // sectors
 const CAPACITY_HI = 5;
-const WRITE_CACHE = 6; // 1: writeback, 0: writethrough (every write FUA)
-const CONFIG_CALL = 7; // config interrupt pending
-const WAITING = 8; // how the transport sleeps: WAIT_*
-const CALL_SEQ = 9; // bumped with each interrupt; what the transport waits on
-const FEATURES_LO = 10;
-const FEATURES_HI = 11;
-const LAST_ERRNO = 12; // of the latest request that failed: the status byte only says IOERR
-const DEVICE_WORDS = 16;
+export const WRITE_CACHE = 6; // 1: writeback, 0: writethrough (every write FUA)
+export const CONFIG_CALL = 7; // config interrupt pending
+export const WAITING = 8; // how the transport sleeps: WAIT_*
+export const CALL_SEQ = 9; // bumped with each interrupt; what the transport waits on
+export const FEATURES_LO = 10;
+export const FEATURES_HI = 11;
+export const LAST_ERRNO = 12; // of the latest request that failed: the status byte only says IOERR
+export const DEVICE_WORDS = 16;
 
 /** Words of one queue. */
 const Q_KICK = 0;
-const Q_CALL = 1; // 1: an interrupt is due for this queue
-const Q_SIZE = 2; // 0: not enabled
-const Q_DESC = 3;
-const Q_AVAIL = 4;
-const Q_USED = 5;
-const Q_LAST_AVAIL = 6; // where to start (0, or from a saved state)
-const Q_USED_IDX = 7;
-const QUEUE_WORDS = 8;
+export const Q_CALL = 1; // 1: an interrupt is due for this queue
+export const Q_SIZE = 2; // 0: not enabled
+export const Q_DESC = 3;
+export const Q_AVAIL = 4;
+export const Q_USED = 5;
+export const Q_LAST_AVAIL = 6; // where to start (0, or from a saved state)
+export const Q_USED_IDX = 7;
+export const QUEUE_WORDS = 8;
 
 /** `BROKEN` when the worker is no more, rather than a `VQ_*` reason. */
 export const DEVICE_GONE = 255;
@@ -50,7 +51,7 @@ export interface QueueSetup {
 }
 
 /**
- * Both sides make one over the same SharedArrayBuffer. Over an ArrayBuffer, both sides are on one
+ * Each side makes one over the same SharedArrayBuffer. Over an ArrayBuffer, both sides are on one
  * thread, and the transport asks for messages: it cannot wait.
  */
 export class DeviceChannel {
@@ -59,11 +60,6 @@ export class DeviceChannel {
 
   static bytes(numQueues: number): number {
     return 4 * (DEVICE_WORDS + numQueues * QUEUE_WORDS);
-  }
-
-  /** One for both sides on this thread. */
-  static local(numQueues: number): DeviceChannel {
-    return new DeviceChannel(new ArrayBuffer(DeviceChannel.bytes(numQueues)), numQueues);
   }
 
   constructor(buffer: ArrayBufferLike, numQueues: number) {
@@ -75,70 +71,6 @@ export class DeviceChannel {
   kickIndex(q: number): number {
     return DEVICE_WORDS + q * QUEUE_WORDS + Q_KICK;
   }
-  /** Index of the word the transport waits on. */
-  readonly callIndex: number = CALL_SEQ;
-
-  // The transport's side.
-
-  /** Sets queue `q` up before `start`; a size of 0 leaves it out. */
-  setQueue(q: number, setup: QueueSetup): void {
-    const at = DEVICE_WORDS + q * QUEUE_WORDS;
-    Atomics.store(this.words, at + Q_DESC, setup.desc | 0);
-    Atomics.store(this.words, at + Q_AVAIL, setup.avail | 0);
-    Atomics.store(this.words, at + Q_USED, setup.used | 0);
-    Atomics.store(this.words, at + Q_LAST_AVAIL, setup.lastAvail);
-    Atomics.store(this.words, at + Q_USED_IDX, setup.usedIdx);
-    Atomics.store(this.words, at + Q_SIZE, setup.size);
-  }
-  /** DRIVER_OK: the data plane may serve the queues. The caller kicks afterwards. */
-  start(features: bigint, writeCache: boolean): void {
-    Atomics.store(this.words, FEATURES_LO, Number(BigInt.asIntN(32, features)));
-    Atomics.store(this.words, FEATURES_HI, Number(BigInt.asIntN(32, features >> 32n)));
-    Atomics.store(this.words, WRITE_CACHE, writeCache ? 1 : 0);
-    const now = Atomics.load(this.words, GENERATION);
-    Atomics.store(this.words, GENERATION, (now + 1) | 1);
-  }
-  /** Device reset: in-flight requests are dropped. The caller kicks, and waits for `settled`. */
-  reset(): void {
-    for (let q = 0; q < this.numQueues; q++) {
-      Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_SIZE, 0);
-      Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL, 0);
-    }
-    Atomics.store(this.words, BROKEN, 0);
-    const now = Atomics.load(this.words, GENERATION);
-    Atomics.store(this.words, GENERATION, ((now | 1) + 1) | 0);
-  }
-  /** True when the data plane has taken over the last start or reset: it touches no old buffer. */
-  get settled(): boolean {
-    return Atomics.load(this.words, GENERATION) === Atomics.load(this.words, ACKNOWLEDGED);
-  }
-  setWriteCache(on: boolean): void {
-    Atomics.store(this.words, WRITE_CACHE, on ? 1 : 0);
-  }
-  setWaiting(how: number): void {
-    Atomics.store(this.words, WAITING, how);
-  }
-  /** Takes queue `q`'s interrupt, if one is due. */
-  takeCall(q: number): boolean {
-    const at = DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL;
-    return Atomics.load(this.words, at) !== 0 && Atomics.exchange(this.words, at, 0) !== 0;
-  }
-  /** Takes the config interrupt (capacity changed, or the device needs reset). */
-  takeConfigCall(): boolean {
-    return (
-      Atomics.load(this.words, CONFIG_CALL) !== 0 &&
-      Atomics.exchange(this.words, CONFIG_CALL, 0) !== 0
-    );
-  }
-  /** Positive errno of the latest request that failed; 0 when none did. */
-  get lastErrno(): number {
-    return Atomics.load(this.words, LAST_ERRNO);
-  }
-  /** Value of the word to wait on; read it before looking for work. */
-  get callSeq(): number {
-    return Atomics.load(this.words, CALL_SEQ);
-  }
-
   // Either side.
 
   /** Even: reset; odd: running. */
@@ -156,10 +88,6 @@ export class DeviceChannel {
   get capacity(): number {
     const low = Atomics.load(this.words, CAPACITY_LO) >>> 0;
     return Atomics.load(this.words, CAPACITY_HI) * 2 ** 32 + low;
-  }
-  /** Changes whenever `capacity` does (virtio 1.2, 2.5.1). */
-  get configGeneration(): number {
-    return Atomics.load(this.words, CONFIG_GENERATION) & 0xff;
   }
   get features(): bigint {
     const low = BigInt.asUintN(32, BigInt(Atomics.load(this.words, FEATURES_LO)));

@@ -1,11 +1,7 @@
 // The WebAssembly queue for packed rings: apart from the one for split rings, which everybody loads.
 
-import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/packed.ts';
+import { WASM } from '../../wasm/build/packed-shared.ts';
 import type { QueueCode } from './wasm-module.ts';
 
-/** For `instantiateQueueModule`. */
-export const PACKED_CODE: QueueCode = {
-  packed: true,
-  shared: SHARED_WASM,
-  unshared: UNSHARED_WASM,
-};
+/** For `instantiateQueueModule`; on shared memory. */
+export const PACKED_SHARED: QueueCode = { packed: true, shared: true, digits: WASM };

@@ -2,7 +2,7 @@
 // and configuration space (5.2.4). The capacity is read from the channel at each access, since the
 // IOThread may resize the disk at any time.
 
-import type { DeviceChannel } from './device-channel.ts';
+import type { TransportChannel } from './transport-channel.ts';
 import {
   SECTOR_SIZE,
   VIRTIO_BLK_F_BLK_SIZE,
@@ -40,7 +40,7 @@ export const VIRTIO_BLK_CONFIG_BYTES = 60;
 export const VIRTIO_BLK_MAX_SECTORS = 4194303;
 
 export interface VirtioBlkConfigOptions {
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   /** Entries of a queue; a request may have two descriptors less. */
   readonly queueSize: number;
   readonly readOnly: boolean;
@@ -55,7 +55,7 @@ export interface VirtioBlkConfigOptions {
 export class VirtioBlkConfig {
   /** Feature bits that the device offers. */
   readonly features: bigint;
-  readonly #channel: DeviceChannel;
+  readonly #channel: TransportChannel;
   readonly #view: DataView = new DataView(new ArrayBuffer(VIRTIO_BLK_CONFIG_BYTES));
 
   constructor(options: VirtioBlkConfigOptions) {

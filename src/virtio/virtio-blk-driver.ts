@@ -2,7 +2,7 @@
 // the bounce transport submit through it, so there is one path into the block layer. Requests live
 // in slots; their data lies in pages of a bounce pool. Nothing is allocated per request.
 
-import type { DeviceChannel } from './device-channel.ts';
+import type { TransportChannel } from './transport-channel.ts';
 import { BOUNCE_PAGE, BouncePool } from './bounce-pool.ts';
 import { DriverQueue } from './driver-queue.ts';
 import type { DriverQueueOptions } from './driver-queue.ts';
@@ -46,7 +46,7 @@ export interface DriverOptions {
   /** The device's RAM: ring and pool, from guest address 0. */
   readonly memory: Uint8Array;
   readonly layout: DriverLayout;
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   /** Rings the device's doorbell. */
   readonly ring: () => void;
   /** Makes the ring, split or packed. Default: `DriverQueue`, a split one. */
@@ -55,7 +55,7 @@ export interface DriverOptions {
 
 export class VirtioBlkDriver implements RequestDriver {
   readonly memory: Uint8Array;
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly queue: GuestQueue;
   readonly #pool: BouncePool;
   readonly #ring: () => void;

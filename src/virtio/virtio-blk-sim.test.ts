@@ -11,7 +11,8 @@ import { BlockNode } from '../block/block-node.ts';
 import type { SimContext } from '../testing/sim-context.ts';
 import { STORAGE } from '../testing/sim-latency.ts';
 import { SimFailure, SimWorld } from '../testing/sim-world.ts';
-import { DeviceChannel, WAIT_MESSAGE } from './device-channel.ts';
+import { WAIT_MESSAGE } from './device-channel.ts';
+import { TransportChannel } from './transport-channel.ts';
 import { VIRTIO_BLK_S_OK, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT } from './spec.ts';
 import { SplitQueue } from './split-queue.ts';
 import { VirtioBlk } from './virtio-blk.ts';
@@ -56,7 +57,7 @@ class LateDisk implements DriverState {
 /** A guest on one thread, its device on another. */
 function machine(world: SimWorld, change: (handler: EventHandler) => EventHandler) {
   const [vcpu, io] = [world.newContext('vcpu'), world.newContext('io')];
-  const channel = new DeviceChannel(new SharedArrayBuffer(DeviceChannel.bytes(1)), 1);
+  const channel = new TransportChannel(new SharedArrayBuffer(TransportChannel.bytes(1)), 1);
   const ram = new Uint8Array(new SharedArrayBuffer(LAYOUT.ramBytes));
   const watch = io.setEventNotifier.bind(io);
   io.setEventNotifier = (notifier, handler) => watch(notifier, handler && change(handler));

@@ -6,7 +6,7 @@ import { REQ_FUA } from '../block/block-driver.ts';
 import { BlockNode } from '../block/block-node.ts';
 import { ControllableState } from '../testing/controllable.ts';
 import { testContext } from '../testing/test-context.ts';
-import { DeviceChannel } from './device-channel.ts';
+import { TransportChannel } from './transport-channel.ts';
 import { DriverQueue } from './driver-queue.ts';
 import { PackedDriverQueue } from './packed-driver-queue.ts';
 import { PackedQueue } from './packed-queue.ts';
@@ -44,7 +44,7 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boo
   });
   const backend = new BlockBackend({ name: 'drive', context, root: node });
   const doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
-  const channel = new DeviceChannel(new SharedArrayBuffer(DeviceChannel.bytes(1)), 1);
+  const channel = new TransportChannel(new SharedArrayBuffer(TransportChannel.bytes(1)), 1);
   const ram = new Uint8Array(new SharedArrayBuffer(LAYOUT.ramBytes));
   const events: string[] = [];
   const device = new VirtioBlk({

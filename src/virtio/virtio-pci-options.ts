@@ -1,6 +1,6 @@
 // What a virtio-pci transport is made of, and what its saved state looks like.
 
-import type { DeviceChannel } from './device-channel.ts';
+import type { TransportChannel } from './transport-channel.ts';
 import type { VirtioBlkConfig } from './virtio-blk-config.ts';
 import type { SavedQueue } from './virtio-pci-queues.ts';
 
@@ -19,7 +19,7 @@ export interface VirtioPciHooks {
 }
 
 export interface VirtioPciOptions {
-  readonly channel: DeviceChannel;
+  readonly channel: TransportChannel;
   readonly config: VirtioBlkConfig;
   /** Entries of each queue at most; a power of two. */
   readonly queueSize: number;

@@ -1,8 +1,8 @@
 // A modern virtio-pci transport for a block device (virtio 1.2, 4.1): the registers in BAR 0 and the
-// INTx line. Pure state: an emulator's adapter routes port accesses here, and the DeviceChannel
+// INTx line. Pure state: an emulator's adapter routes port accesses here, and the TransportChannel
 // carries what they mean (start, reset, cache mode) to the data plane.
 
-import type { DeviceChannel } from './device-channel.ts';
+import type { TransportChannel } from './transport-channel.ts';
 import { DEVICE_GONE } from './device-channel.ts';
 import {
   VIRTIO_BLK_F_CONFIG_WCE,
@@ -37,7 +37,7 @@ export class VirtioPci implements CommonRegisters {
   interrupts = 0;
   isrReads = 0;
 
-  readonly #channel: DeviceChannel;
+  readonly #channel: TransportChannel;
   readonly #config: VirtioBlkConfig;
   readonly #hooks: VirtioPciHooks;
   readonly #features: VirtioPciFeatures;

@@ -1,24 +1,21 @@
-// The WebAssembly queues' code, instantiated on a memory. It is shipped as hex digits, two builds of
-// it: memory that is shared and memory that is not have different types in WebAssembly.
+// The WebAssembly queues' code, instantiated on a memory. It is shipped as hex digits, in four builds:
+// for split and for packed rings, on shared memory and on memory that is not, which have different types
+// in WebAssembly. What everybody needs is here; `split-unshared-code.ts` and `packed-code.ts` are apart.
 
-import { SHARED_WASM, UNSHARED_WASM } from '../../wasm/build/split.ts';
-import { isShared } from '../base/shared-buffer.ts';
+import { WASM } from '../../wasm/build/split-shared.ts';
 
-/** The code of one kind of queue. */
+/** The code of one kind of queue on one kind of memory. */
 export interface QueueCode {
   /** For packed rings; else for split ones. */
   readonly packed: boolean;
-  /** The builds for shared and for unshared memory: hex digits of less than 4 KiB. */
-  readonly shared: string;
-  readonly unshared: string;
+  /** For shared memory; else for memory that is not. */
+  readonly shared: boolean;
+  /** The module, less than 4 KiB, in hex. */
+  readonly digits: string;
 }
 
-/** For split rings. `packed-code.ts` has the other. */
-export const SPLIT_CODE: QueueCode = {
-  packed: false,
-  shared: SHARED_WASM,
-  unshared: UNSHARED_WASM,
-};
+/** For split rings on shared memory. */
+export const SPLIT_SHARED: QueueCode = { packed: false, shared: true, digits: WASM };
 
 /** What wasm/split.ts and wasm/packed.ts export. `q` is a queue's scratch region; numbers come back signed. */
 export interface QueueExports {
@@ -52,26 +49,24 @@ export interface QueueModule {
 /** By their digits. */
 const compiled = new Map<string, WebAssembly.Module>();
 
-/** The bytes of the build for shared or for unshared memory. */
-export function queueModuleBytes(code: QueueCode, shared: boolean): Uint8Array<ArrayBuffer> {
-  const digits = shared ? code.shared : code.unshared;
+/** The module's bytes. */
+export function queueModuleBytes({ digits }: QueueCode): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(digits.match(/../g)!, (byte) => parseInt(byte, 16));
 }
 
 /**
  * Instantiates a queue's code on `memory`, guest RAM included, of which it touches nothing. Small
- * enough for synchronous compilation on a page's thread; compiled once a thread.
+ * enough for synchronous compilation on a page's thread; compiled once a thread. Throws LinkError for
+ * memory of the kind that `code` is not for.
  */
 export function instantiateQueueModule(
   memory: WebAssembly.Memory,
-  code: QueueCode = SPLIT_CODE,
+  code: QueueCode = SPLIT_SHARED,
 ): QueueModule {
-  const shared = isShared(memory.buffer);
-  const digits = shared ? code.shared : code.unshared;
-  let module = compiled.get(digits);
+  let module = compiled.get(code.digits);
   if (module === undefined) {
-    module = new WebAssembly.Module(queueModuleBytes(code, shared));
-    compiled.set(digits, module);
+    module = new WebAssembly.Module(queueModuleBytes(code));
+    compiled.set(code.digits, module);
   }
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   return { packed: code.packed, exports: instance.exports as unknown as QueueExports, memory };

@@ -3,8 +3,8 @@
 
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
+import { QUEUE_CODES, queueCode } from '../testing/queue-codes.ts';
 import { RingBuilder, ringConfig } from '../testing/ring-builder.ts';
-import { PACKED_CODE } from './packed-code.ts';
 import { SplitQueue } from './split-queue.ts';
 import {
   REQ_IN_BYTES,
@@ -19,7 +19,7 @@ import {
   VQ_OK,
   type Virtqueue,
 } from './virtqueue.ts';
-import { SPLIT_CODE, instantiateQueueModule, queueModuleBytes } from './wasm-module.ts';
+import { instantiateQueueModule, queueModuleBytes } from './wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from './wasm-queue.ts';
 
 const PAGE = 65_536;
@@ -42,14 +42,11 @@ function sections(module: Uint8Array): number[] {
   return ids;
 }
 
-describe.each([
-  { code: SPLIT_CODE, shared: true },
-  { code: SPLIT_CODE, shared: false },
-  { code: PACKED_CODE, shared: true },
-  { code: PACKED_CODE, shared: false },
-])('the module, packed: $code.packed, shared: $shared', ({ code, shared }) => {
+describe.each(QUEUE_CODES)('the module, packed: $packed, shared: $shared', (code) => {
+  const { shared } = code;
+
   it('has code only: neither data nor a start function, which would touch guest memory', () => {
-    const bytes = queueModuleBytes(code, shared);
+    const bytes = queueModuleBytes(code);
     // Types, imports, functions, exports, code.
     expect(sections(bytes)).toEqual([1, 2, 3, 7, 10]);
     expect(bytes.length).toBeLessThan(4096);
@@ -66,7 +63,7 @@ describe.each([
 
   it('takes no memory of the other kind', () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: !shared });
-    const module = new WebAssembly.Module(queueModuleBytes(code, shared));
+    const module = new WebAssembly.Module(queueModuleBytes(code));
     expect(() => new WebAssembly.Instance(module, { env: { memory } })).toThrow('shared');
   });
 });
@@ -79,7 +76,7 @@ describe.each([true, false])('a queue, shared: %s', (shared) => {
     );
     const config = ringConfig(4, 0);
     const queue = new WasmQueue({
-      module: instantiateQueueModule(memory),
+      module: instantiateQueueModule(memory, queueCode(false, shared)),
       ramBase: 0,
       ramSize: PAGE,
       scratch: PAGE,
@@ -143,7 +140,7 @@ it('reaches guest memory and scratch above 2 GiB', () => {
   ring.descriptor(1, { address: high + 64, length: 65, flags: 2, next: 0 });
   ring.descriptor(2, { address: ramSize - 16, length: 17, flags: 1, next: 1 });
   ring.offer(0);
-  const module = instantiateQueueModule(memory);
+  const module = instantiateQueueModule(memory, queueCode(false, false));
   const scratch = PAGE + ramSize;
   const queues = [
     new WasmQueue({ module, ramBase: PAGE, ramSize, scratch, config }),
@@ -170,7 +167,7 @@ it('reaches guest memory and scratch above 2 GiB', () => {
 
 it('takes scratch inside guest memory, or outside the memory, for a bug of ours', () => {
   const memory = new WebAssembly.Memory({ initial: 3 });
-  const module = instantiateQueueModule(memory);
+  const module = instantiateQueueModule(memory, queueCode(false, false));
   const config = ringConfig(4, 0);
   const make = (scratch: number) => () =>
     new WasmQueue({ module, ramBase: 0, ramSize: PAGE + 1, scratch, config });

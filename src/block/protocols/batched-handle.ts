@@ -23,6 +23,14 @@ interface Window {
   dirtyTo: number;
 }
 
+/** Tells why node `node` has one: a read of 4 KiB takes `readNs` nanoseconds. */
+export function slowStorage(node: string, readNs: number): string {
+  return (
+    `${node}: storage is slow here (${Math.round(readNs / 1000)} µs for 4 KiB), as in ` +
+    'private windows, which also forget everything; so it is read and written in batches'
+  );
+}
+
 export class BatchedHandle implements SyncHandle {
   readonly #handle: SyncHandle;
   readonly #windows: Window[] = [];

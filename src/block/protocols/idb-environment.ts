@@ -27,7 +27,10 @@ export const browserIdb: IdbEnvironment = {
   async has(database: string): Promise<boolean> {
     const factory = globalThis.indexedDB as Partial<IDBFactory> | undefined;
     if (factory === undefined) return false;
-    if (factory.databases === undefined) return opens(factory as IDBFactory, database);
+    if (factory.databases === undefined) {
+      const { opens } = await import('./idb-opens.ts');
+      return opens(factory as IDBFactory, database);
+    }
     return (await factory.databases()).some(({ name }) => name === database);
   },
   range: (first, last) => globalThis.IDBKeyRange.bound(first, last),
@@ -35,24 +38,3 @@ export const browserIdb: IdbEnvironment = {
     return (globalThis.navigator as Partial<Navigator> | undefined)?.locks;
   },
 };
-
-/** For Firefox before 126, which lists no databases: opens it, and gives up where that would make it. */
-function opens(factory: IDBFactory, database: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const request = factory.open(database);
-    let missing = false;
-    request.onupgradeneeded = (): void => {
-      missing = true;
-      request.transaction!.abort();
-    };
-    request.onsuccess = (): void => {
-      request.result.close();
-      resolve(true);
-    };
-    request.onerror = (event): void => {
-      event.preventDefault();
-      if (missing) resolve(false);
-      else reject(request.error!);
-    };
-  });
-}

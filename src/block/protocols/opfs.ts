@@ -114,15 +114,9 @@ async function openState(
     if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
     const readNs = before === undefined ? leastReadNs(handle, () => context.aioContext.now()) : 0;
     const slow = before?.slow ?? readNs > SLOW_READ_NS;
-    if (slow && before === undefined) {
-      context.notice(
-        `${nodeName}: storage is slow here (${Math.round(readNs / 1000)} µs for 4 KiB), as in ` +
-          'private windows, which also forget everything; so it is read and written in batches',
-      );
-    }
     return new FileState({
       nodeName,
-      handle: slow ? await batched(handle) : handle,
+      handle: slow ? await batched(context, handle, readNs) : handle,
       readOnly: flags.readOnly,
       optTransfer: slow ? OPT_TRANSFER_SLOW : OPT_TRANSFER,
       errnoOf: errnoOfOpfs,
@@ -188,9 +182,14 @@ function isAborted(signal: AbortSignal | undefined): boolean {
   return signal?.aborted === true;
 }
 
-/** Few windows are private, so few have to load it. */
-async function batched(handle: SyncHandle): Promise<SyncHandle> {
-  const { BatchedHandle } = await import('./batched-handle.ts');
+/** Few windows are private, so few have to load it. A `readNs` of 0 was told by another thread. */
+async function batched(
+  context: OpenContext,
+  handle: SyncHandle,
+  readNs: number,
+): Promise<SyncHandle> {
+  const { BatchedHandle, slowStorage } = await import('./batched-handle.ts');
+  if (readNs > 0) context.notice(slowStorage(context.nodeName, readNs));
   return new BatchedHandle(handle);
 }
 

@@ -5,7 +5,8 @@
 import { EventNotifier } from '../../aio/event-notifier.ts';
 import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../host/host.ts';
-import { DeviceChannel, WAIT_ATOMICS, WAIT_NONE } from '../../virtio/device-channel.ts';
+import { WAIT_ATOMICS, WAIT_NONE } from '../../virtio/device-channel.ts';
+import { TransportChannel } from '../../virtio/transport-channel.ts';
 import { DriverQueue } from '../../virtio/driver-queue.ts';
 import {
   VIRTIO_BLK_F_FLUSH,
@@ -70,7 +71,7 @@ export class Guest {
   readonly #workload: Workload;
   readonly #type: number;
   readonly #queue: DriverQueue;
-  readonly #channel: DeviceChannel;
+  readonly #channel: TransportChannel;
   readonly #notifier: EventNotifier;
   readonly #offsets: BlockOffsets;
   readonly #onDone: (cookie: number, status: number) => void;
@@ -91,7 +92,7 @@ export class Guest {
     this.#clock = clock;
     this.#workload = workload;
     this.#type = workload.op === 'read' ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
-    this.#channel = new DeviceChannel(device.channel, 1);
+    this.#channel = new TransportChannel(device.channel, 1);
     this.#notifier = new EventNotifier(
       this.#channel.words,
       this.#channel.kickIndex(0),
