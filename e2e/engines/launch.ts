@@ -2,7 +2,7 @@
 // tabs that scripts may open. The settings are the ones that the tests need; see also
 // DISKPLANE_FIREFOX and DISKPLANE_WEBKIT in e2e/setup/engines.mjs.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type EngineName, findEngine } from '../setup/engines.mjs';
 import { ProcessGroup } from './process-group.ts';
@@ -60,6 +60,8 @@ export function launchEngine(engine: EngineName, options: LaunchOptions): Promis
 async function launchFirefox({ folder, url, preferences }: LaunchOptions): Promise<ProcessGroup> {
   const all = Object.entries({ ...QUIET_FIREFOX, ...preferences });
   const lines = all.map(([name, value]) => `user_pref("${name}", ${JSON.stringify(value)});\n`);
+  // It remembers what it was told the last time.
+  rmSync(join(folder, 'prefs.js'), { force: true });
   writeFileSync(join(folder, 'user.js'), lines.join(''));
   const args = ['--headless', '--no-remote', '--profile', folder, url];
   return new ProcessGroup(programOf('firefox'), args, {
