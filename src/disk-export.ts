@@ -3,12 +3,13 @@
 
 import type { StartedJob } from './disk-jobs.ts';
 import type { ExportReader } from './iothread/export-reader.ts';
+import type { IOThread } from './iothread/iothread.ts';
 
 /** The export of a disk. */
 export interface ExportSource {
   /** Its signal ends the stream with an error. */
   readonly job: StartedJob;
-  /** Begins the export; called with the first read. */
+  /** Begins the export; called once, soon. */
   begin(): Promise<ExportReader>;
   /** Called once, when the stream is over and the disk let go of. */
   over(): void;
@@ -56,7 +57,21 @@ export function exportStream(source: ExportSource): ReadableStream<Uint8Array<Ar
   });
 }
 
-/** The same, for those who iterate; leaving the loop ends it. */
+/** Begins to read `nodeName`, by default the file that holds the image `root`, as it is once flushed. */
+export async function exportNode(
+  thread: IOThread,
+  root: string,
+  nodeName: string | undefined,
+  job: StartedJob,
+): Promise<ExportReader> {
+  await thread.blockFlush(root);
+  const nodes = await thread.queryBlock(job.signal);
+  const { children } = nodes.find((node) => node.nodeName === root)!;
+  const file = children.find((child) => child.role === 'file')?.nodeName;
+  return thread.jobs.export(nodeName ?? file ?? root, 'raw', job);
+}
+
+/** A stream for those who iterate; leaving the loop ends it. */
 export async function* iterateStream(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {

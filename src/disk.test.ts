@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { BlockError } from './block/block-error.ts';
 import { createDiskOn } from './create-disk.ts';
 import { Disk } from './disk.ts';
@@ -251,6 +251,20 @@ describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (tra
     expect(await thread.queryBlock()).toEqual([]);
     await thread.close();
     await expect(thread.queryBlock()).rejects.toMatchObject({ code: 'ENODEV' });
+  });
+
+  it('lets go of the disk even where its last flush fails', async () => {
+    const thread = await IOThread.start(host, { id: 'full', transport });
+    const file = { driver: 'file', filename: join(folder, `full-${transport}.img`) };
+    await createDiskOn(host, { ...file, size: MIB });
+    const disk = await openDisk({ driver: 'raw', file }, { thread });
+    const full = new BlockError('ENOSPC', 'storage is full');
+    vi.spyOn(disk, 'flush').mockRejectedValue(full);
+    await expect(disk.close()).rejects.toBe(full);
+    expect(await thread.queryBlock()).toEqual([]);
+    const again = await openDisk({ driver: 'raw', file }, { thread });
+    await again.close();
+    await thread.close();
   });
 
   it('starts a thread that polls as told, says how, and can be told otherwise', async () => {

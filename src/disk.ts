@@ -5,7 +5,7 @@
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
 import type { JobOptions } from './block/jobs/job.ts';
-import { exportStream, iterateStream } from './disk-export.ts';
+import { exportNode, exportStream, iterateStream } from './disk-export.ts';
 import { DiskJobs } from './disk-jobs.ts';
 import type { StartedJob } from './disk-jobs.ts';
 import { threadOptions } from './disk-options.ts';
@@ -276,13 +276,9 @@ export class Disk implements AsyncDisposable {
    * file of a qcow2 disk); otherwise as `exportImage`.
    */
   exportNode(options: ExportNodeOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    const stream = this.#export(options, async (job) => {
-      await this.thread.blockFlush(this.rootNode);
-      const nodes = await this.thread.queryBlock(job.signal);
-      const { children } = nodes.find((node) => node.nodeName === this.rootNode)!;
-      const file = children.find((child) => child.role === 'file')?.nodeName;
-      return this.thread.jobs.export(options.nodeName ?? file ?? this.rootNode, 'raw', job);
-    });
+    const stream = this.#export(options, (job) =>
+      exportNode(this.thread, this.rootNode, options.nodeName, job),
+    );
     return iterateStream(stream);
   }
 
@@ -331,7 +327,10 @@ export class Disk implements AsyncDisposable {
     return this.thread.deviceAdd({ id, drive: this.rootNode, serial, readOnly, ...rest });
   }
 
-  /** Flushes, closes the graph, and ends the thread if the disk owns it. Idempotent. */
+  /**
+   * Flushes, closes the graph, and ends the thread if the disk owns it. Idempotent. Rejects with the
+   * BlockError of a flush that failed, once all is let go of.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -345,9 +344,13 @@ export class Disk implements AsyncDisposable {
     await this.#moving;
     try {
       if (this.thread.failed === undefined) {
-        if (!this.readOnly) await this.flush();
-        await this.#requests.close();
-        if (!this.#ownsThread) await this.thread.blockdevDel(this.rootNode);
+        try {
+          if (!this.readOnly) await this.flush();
+        } finally {
+          // Storage may be full: then the flush fails, and the disk must still be let go of.
+          await this.#requests.close();
+          if (!this.#ownsThread) await this.thread.blockdevDel(this.rootNode);
+        }
       }
     } finally {
       if (this.#ownsThread) await this.thread.close();

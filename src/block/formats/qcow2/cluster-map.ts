@@ -91,7 +91,8 @@ export class ClusterMap implements TableCacheOwner {
     while (run < bytes && (at += 8) < end && kind !== COMPRESSED) {
       hi = view.getUint32(at);
       lo = view.getUint32(at + 4);
-      if (this.#kindOf(hi, lo) !== kind) break;
+      // Most of a large table is nothing at all, which is quickly seen.
+      if (kind === UNALLOCATED ? (hi | lo) !== 0 : this.#kindOf(hi, lo) !== kind) break;
       if (hasHost) {
         host += this.#clusterSize;
         if ((hi & OFFSET_MASK_HI) * TWO_32 + ((lo & OFFSET_MASK_LO) >>> 0) !== host) break;
