@@ -54,6 +54,9 @@ export class DiskRequests {
   /** Writes share it; a write of part of a sector has it alone. */
   readonly #writing = new CoRwlock();
   #kickScheduled = false;
+  #closed = false;
+  /** Those who wait until nothing is in flight. */
+  #onIdle: (() => void)[] = [];
 
   constructor(driver: RequestDriver, device: DeviceHandle, node: string) {
     this.#driver = driver;
@@ -113,9 +116,11 @@ export class DiskRequests {
     await this.#submit(VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES, signal, {});
   }
 
-  /** Waits for the writes in flight, then removes the device. */
+  /** Waits for what is in flight, then removes the device. What comes later is ENODEV. */
   async close(): Promise<void> {
     await this.#writing.withWrlock(() => {});
+    await this.#idle();
+    this.#closed = true;
     await this.#device.remove();
     this.#device.onCall(null);
   }
@@ -206,6 +211,9 @@ export class DiskRequests {
   /** Why nothing is answered any more, if so. */
   #lost(): Error | undefined {
     if (this.#device.failed !== undefined) return this.#device.failed;
+    if (this.#closed) {
+      return new BlockError('ENODEV', `the disk '${this.#node}' is closed`, { node: this.#node });
+    }
     const reason = this.#device.channel.broken;
     if (reason === 0 && !this.#driver.broken) return undefined;
     const message = `the device of '${this.#node}' needs reset: ${VQ_ERRORS[reason] ?? 'bad ring'}`;
@@ -247,9 +255,19 @@ export class DiskRequests {
     if (this.#driver.enableCalls()) this.#reap();
   }
 
+  /** Resolves when every request was answered, those that nobody waits for included, or none will be. */
+  async #idle(): Promise<void> {
+    if (this.#driver.inFlight === 0 || this.#lost() !== undefined) return;
+    await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+  #nowIdle(): void {
+    for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
   /** What is complete makes room for those waiting, even where nothing else is in flight. */
   #reap(): void {
     if (this.#driver.reap(this.#onDone) > 0 && this.#waiting.length > 0) this.#pump();
+    if (this.#driver.inFlight === 0) this.#nowIdle();
   }
 
   #finish(slot: number, status: number): void {
@@ -276,6 +294,7 @@ export class DiskRequests {
     const lost = [...this.#inSlot, ...this.#waiting.splice(0)];
     this.#inSlot.length = 0;
     for (const piece of lost) piece?.reject(error);
+    this.#nowIdle();
   }
 }
 

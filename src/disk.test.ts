@@ -253,6 +253,13 @@ describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (tra
     await expect(thread.queryBlock()).rejects.toMatchObject({ code: 'ENODEV' });
   });
 
+  it('refuses what comes after it was closed', async () => {
+    const disk = await memoryDisk();
+    await disk.close();
+    const late = [disk.read(0, new Uint8Array(512)), disk.write(3, Uint8Array.of(1)), disk.flush()];
+    for (const request of late) await expect(request).rejects.toMatchObject({ code: 'ENODEV' });
+  });
+
   it('lets go of the disk even where its last flush fails', async () => {
     const thread = await IOThread.start(host, { id: 'full', transport });
     const file = { driver: 'file', filename: join(folder, `full-${transport}.img`) };

@@ -32,8 +32,13 @@ async function bundle(): Promise<URL> {
   return pathToFileURL(join(outDir, 'iothread-worker.node.mjs'));
 }
 
+/** The script of a worker thread that runs the present source. */
+export function nodeTestWorker(): Promise<URL> {
+  built ??= bundle();
+  return built;
+}
+
 /** A host whose IOThreads run the present source. */
 export async function nodeTestHost(): Promise<NodeHost> {
-  built ??= bundle();
-  return new NodeHost(await built);
+  return new NodeHost(await nodeTestWorker());
 }
