@@ -45,29 +45,36 @@ test('Firefox: storage that is full is ENOSPC, and what was flushed stays whole'
 }) => {
   test.skip(engine !== 'firefox', 'a preference of Firefox');
   const profile = newProfile();
+  const files = [
+    { driver: 'opfs', path: 'full.img' },
+    { driver: 'idb', database: 'full.img' },
+  ];
+  // KiB; an origin gets a fifth of it.
   const limit = { 'dom.quotaManager.temporaryStorage.fixedLimit': 50 * 1024 };
-  const images = ['opfs', 'idb'].map((driver) => ({
-    driver: 'qcow2',
-    file: { driver, ...(driver === 'opfs' ? { path: 'full.img' } : { database: 'full.img' }) },
-  }));
-  for (const image of images) {
-    const browser = await profile.launch(server.url, limit);
-    const tab = await blankTab(browser);
+  const small = await profile.launch(server.url, limit);
+  const tabs = [];
+  for (const file of files) {
+    const image = { driver: 'qcow2', file };
+    const tab = await blankTab(small);
     expect(await open(tab, server.entry, image, { ...image, size: '64M' })).toBe('');
     await write(tab, 0, 4);
+    tabs.push(tab);
+  }
+  for (const tab of tabs) {
     expect(await fill(tab)).toBe('ENOSPC');
     expect(await read(tab, 0)).toBe(4);
     expect(await events(tab)).toContain('BLOCK_IO_ERROR');
-    await profile.kill();
-    // With room again it goes on, and the image is sound.
-    const roomy = await blankTab(await profile.launch(server.url));
-    expect(await open(roomy, server.entry, image)).toBe('');
-    expect(await read(roomy, 0)).toBe(4);
-    await write(roomy, 2 * 1024 * 1024, 6);
-    expect(await read(roomy, 2 * 1024 * 1024)).toBe(6);
-    await expectSound(roomy);
-    await close(roomy);
-    await profile.kill();
+  }
+  await profile.kill();
+  // With room again they go on, and the images are sound.
+  const roomy = await profile.launch(server.url);
+  for (const file of files) {
+    const tab = await blankTab(roomy);
+    expect(await open(tab, server.entry, { driver: 'qcow2', file })).toBe('');
+    expect(await read(tab, 0)).toBe(4);
+    await write(tab, 2 * 1024 * 1024, 6);
+    expect(await read(tab, 2 * 1024 * 1024)).toBe(6);
+    await expectSound(tab);
   }
 });
 

@@ -17,7 +17,7 @@ export async function booted(tab: EngineTab, timeout: number): Promise<string> {
     () => (globalThis as unknown as Hooked).diskplane.serialText.slice(-2000),
   );
   const problem = await tab.evaluate(
-    () => document.querySelector<HTMLElement>('[data-testid=problem]')!.innerText,
+    () => document.querySelector('[data-testid=problem]')!.textContent,
     undefined,
   );
   expect({ state, problem }).toEqual({ state: 'running', problem: '' });

@@ -33,6 +33,7 @@ const parts = {
   'node-upkeep': '`Disk.check`, `Disk.generation` and `Disk.reset`, whatever the format',
   'opfs-files': '`createDisk` and the like in `opfs`',
   'opfs-in-idb': '`opfs` in browsers that need IndexedDB for it',
+  'opfs-webkit': '`opfs` in WebKit, where a file is in use',
   'packed-code': 'packed rings, where a transport asks for them',
   policy: 'images that name their backing file themselves',
   'port-devices': 'transport by messages, for pages that are not isolated',

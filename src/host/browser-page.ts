@@ -34,9 +34,10 @@ export class BrowserPage extends BrowserHost implements PageHost {
     this.#drivers = drivers;
   }
 
-  onPageHide(callback: () => void): () => void {
-    globalThis.addEventListener('pagehide', callback);
-    return () => globalThis.removeEventListener('pagehide', callback);
+  onPageHide(callback: (frozen: boolean) => void): () => void {
+    const left = ({ persisted }: PageTransitionEvent): void => callback(persisted);
+    globalThis.addEventListener('pagehide', left);
+    return () => globalThis.removeEventListener('pagehide', left);
   }
 
   spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {

@@ -66,8 +66,11 @@ export interface Host extends Clock {
 
 /** The host of those who start IOThreads: pages, and Node's main thread. */
 export interface PageHost extends Host {
-  /** Calls back when the page is hidden for good or frozen; answers what stops it. */
-  onPageHide(callback: () => void): () => void;
+  /**
+   * Calls back when the page is left; `frozen`: it is put aside as it is, its workers with it, and may
+   * come back (the back-forward cache). Answers what stops it.
+   */
+  onPageHide(callback: (frozen: boolean) => void): () => void;
   /**
    * Starts a worker that runs the IOThread entry. `name` shows up in developer tools. Throws what
    * the host throws where there can be no such worker.

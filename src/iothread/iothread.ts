@@ -108,8 +108,12 @@ export class IOThread {
     this.#worker = spawn(host, id, options);
     this.#worker.onFailure((error) => this.#fail(error));
     // A page that goes away, or into the back-forward cache, must not keep files locked. What the
-    // guest had not flushed is lost, as at a power cut; images stay whole.
-    this.#stopWatchingPage = host.onPageHide(() => void this.close().catch(() => {}));
+    // guest had not flushed is lost, as at a power cut; images stay whole. A worker that is frozen
+    // with its page would hold its locks for as long as that (seen in WebKitGTK).
+    this.#stopWatchingPage = host.onPageHide((frozen) => {
+      if (frozen) this.#fail(new Error('its page was put aside, into the back-forward cache'));
+      else void this.close().catch(() => {});
+    });
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
     const counted =

@@ -34,8 +34,14 @@ export class OpfsDouble implements OpfsEnvironment {
   quotaStyle: 'throws' | 'short' = 'throws';
   /** `createSyncAccessHandle` with `mode: 'read-only'`: several readers, ignored, or a TypeError. */
   modes: 'honoured' | 'ignored' | 'refused' = 'honoured';
-  /** `createSyncAccessHandle`: there, absent, or there and refusing (WebKitGTK). */
+  /**
+   * `createSyncAccessHandle`: there, absent, or there and refusing, as in WebKitGTK, where a path that
+   * was refused once counts as open from then on.
+   */
   syncHandles: 'there' | 'missing' | 'refused' = 'there';
+  /** What is said of a file that is open; WebKit says InvalidStateError. */
+  busyError: 'NoModificationAllowedError' | 'InvalidStateError' = 'NoModificationAllowedError';
+  readonly #refused = new Set<string>();
   /** Errors to throw from the next calls, by kind of call. */
   readonly failures: { call: string; name: string }[] = [];
   /** Calls made on handles, in order: `read 0 4096`. */
@@ -80,7 +86,7 @@ export class OpfsDouble implements OpfsEnvironment {
           if (!create) throw domError('NotFoundError');
           this.files.set(path, { bytes: new Uint8Array(0), changes: 0, writers: 0, readers: 0 });
         }
-        return this.#fileHandle(this.files.get(path)!);
+        return this.#fileHandle(path, this.files.get(path)!);
       },
       removeEntry: async (name) => {
         const file = this.files.get(prefix + name);
@@ -91,7 +97,7 @@ export class OpfsDouble implements OpfsEnvironment {
     };
   }
 
-  #fileHandle(file: DoubleFile): OpfsFileHandle {
+  #fileHandle(path: string, file: DoubleFile): OpfsFileHandle {
     const getFile: OpfsFileHandle['getFile'] = async () => ({
       size: file.bytes.length,
       lastModified: file.changes,
@@ -101,12 +107,14 @@ export class OpfsDouble implements OpfsEnvironment {
       getFile,
       createSyncAccessHandle: async (options) => {
         this.fail('open');
-        if (this.syncHandles === 'refused') throw domError('NotSupportedError');
+        if (this.syncHandles === 'refused') {
+          const again = this.#refused.has(path);
+          this.#refused.add(path);
+          throw domError(again ? 'InvalidStateError' : 'NotSupportedError');
+        }
         const readOnly = options?.mode === 'read-only' && this.modes === 'honoured';
         if (options?.mode === 'read-only' && this.modes === 'refused') throw new TypeError('mode');
-        if (file.writers > 0 || (!readOnly && file.readers > 0)) {
-          throw domError('NoModificationAllowedError');
-        }
+        if (file.writers > 0 || (!readOnly && file.readers > 0)) throw domError(this.busyError);
         if (readOnly) file.readers += 1;
         else file.writers += 1;
         return new HandleDouble(this, file, readOnly);

@@ -174,6 +174,23 @@ describe('opfs with IndexedDB to fall back on', () => {
     await origin.expectReleased();
   });
 
+  it('is made again after it was removed, where the browser takes its path for open', async () => {
+    const origin = new Origin();
+    origin.opfs.syncHandles = 'refused';
+    await expect(origin.open({ ...fresh, fallback: false })).rejects.toMatchObject({
+      code: 'ENOTSUP',
+    });
+    for (const value of [1, 2]) {
+      await origin.write(value);
+      expect(origin.places).toEqual([DATABASE]);
+      await origin.driver.remove!(
+        { aioContext: fastContext(20), signal: undefined },
+        { path: PATH },
+      );
+    }
+    await origin.expectReleased();
+  });
+
   it('makes nothing where nothing was to be made', async () => {
     const origin = new Origin();
     for (const syncHandles of ['there', 'missing', 'refused'] as const) {

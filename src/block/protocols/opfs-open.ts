@@ -64,7 +64,7 @@ export async function openOpfsHandle(
         mode = 'readwrite';
         continue;
       }
-      if (nameOf(cause) !== 'NoModificationAllowedError') throw failure(request, cause);
+      if (!(await isOpenElsewhere(request, cause, tried))) throw failure(request, cause);
       if (tried === TRIES) throw busy(path, node, cause);
     }
     try {
@@ -74,6 +74,23 @@ export async function openOpfsHandle(
       throw canceled(path, node, signal!);
     }
   }
+}
+
+/**
+ * Whether it failed since somebody has the file open. WebKit says that with an InvalidStateError, and
+ * WebKitGTK says the same of a file for which it had no handle before.
+ */
+async function isOpenElsewhere(
+  request: OpfsOpenRequest,
+  cause: unknown,
+  tried: number,
+): Promise<boolean> {
+  const name = nameOf(cause);
+  if (name === 'InvalidStateError' && tried === 1) {
+    const { hasSyncHandles } = await import('./opfs-webkit.ts');
+    if (!(await hasSyncHandles(request))) throw failure(request, cause, 'NotSupportedError');
+  }
+  return name === 'InvalidStateError' || name === 'NoModificationAllowedError';
 }
 
 /** Walks to the file, and makes it where that is asked for. Throws BlockError. */
@@ -99,10 +116,14 @@ export async function findDirectory({
   return [directory, fileName];
 }
 
-/** What to throw for what the browser threw. */
-export function failure(request: OpfsOpenRequest, cause: unknown): BlockError {
+/** What to throw for what the browser threw. `name`: of the exception to go by. */
+export function failure(
+  request: OpfsOpenRequest,
+  cause: unknown,
+  name: string = nameOf(cause),
+): BlockError {
   if (cause instanceof BlockError) return cause;
-  const [code, why] = REASONS[nameOf(cause)] ?? (['EIO', String(cause)] as const);
+  const [code, why] = REASONS[name] ?? (['EIO', String(cause)] as const);
   const { nodeName: node, path } = request;
   return new BlockError(code, `${node}: cannot open opfs path '${path}': ${why}`, { node, cause });
 }

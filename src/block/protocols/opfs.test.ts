@@ -113,16 +113,21 @@ describe('opfs', () => {
     expectReleased(opfs);
   });
 
-  it('waits for a tab that lets go in time, of the lock or of the handle', async () => {
-    for (const locks of [true, false]) {
-      const opfs = new OpfsDouble({ locks });
-      const first = await open(opfs, fresh);
-      const second = open(opfs, { path: 'disks/a.img' });
-      setTimeout(() => void first.close(), 15);
-      const state = await second;
-      expect(state.info!()).toMatchObject({ lock: locks ? 'web-lock' : 'handle' });
-      await state.close();
-    }
+  it.each([
+    ['the lock', true, 'NoModificationAllowedError'],
+    ['the handle', false, 'NoModificationAllowedError'],
+    ['the handle in WebKit', false, 'InvalidStateError'],
+  ] as const)('waits for a tab that lets go in time, of %s', async (_name, locks, busyError) => {
+    const opfs = new OpfsDouble({ locks });
+    opfs.busyError = busyError;
+    const first = await open(opfs, fresh);
+    const second = open(opfs, { path: 'disks/a.img' });
+    setTimeout(() => void first.close(), 15);
+    const state = await second;
+    expect(state.info!()).toMatchObject({ lock: locks ? 'web-lock' : 'handle' });
+    await state.close();
+    // Nothing stays of what was made to find out.
+    expect([...opfs.files.keys()]).toEqual(['disks/a.img']);
   });
 
   it('that moves does not make a file that is gone, nor ask again whether storage is slow', async () => {
