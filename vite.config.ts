@@ -22,6 +22,10 @@ const config: ViteUserConfig = defineConfig({
   ],
   publicDir: `${root}public`,
   cacheDir: `${root}node_modules/.vite`,
+  // Found late, by a worker or when it is first needed, each of them would load the page anew.
+  optimizeDeps: {
+    include: ['@xterm/addon-fit', '@xterm/xterm', 'comlink', 'idb-keyval', 'uplot', 'v86'],
+  },
   build: {
     outDir: `${root}dist/workbench`,
     emptyOutDir: true,
