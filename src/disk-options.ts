@@ -9,6 +9,7 @@ import type {
   IOThreadEvent,
 } from './iothread/control.ts';
 import type { IOThread, IOThreadOptions } from './iothread/iothread.ts';
+import type { VqMapping } from './iothread/vq-mapping.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
 
 /** How a disk is opened. Its `WorkerSource` is for the thread that is started where none is given. */
@@ -65,6 +66,8 @@ export interface AttachOptions {
   readonly ramBytes: number;
   readonly scratch: number;
   readonly numQueues: number;
+  /** Which IOThread serves which queue; the first entry is the disk's own. Default: that one, all. */
+  readonly iothreadVqMapping?: readonly VqMapping<IOThread>[];
 }
 
 /** What `options` says about an IOThread of its own. */

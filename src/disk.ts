@@ -25,6 +25,7 @@ import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
+import { DiskDevices } from './disk-devices.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
@@ -44,7 +45,7 @@ export class Disk implements AsyncDisposable {
   /** The last move; control calls wait for it. */
   #moving: Promise<unknown> = Promise.resolve();
   readonly #jobs = new DiskJobs();
-  #devices = 0;
+  readonly #attached: DiskDevices;
   #closing: Promise<void> | undefined;
 
   /** Use `openDisk`. */
@@ -119,6 +120,7 @@ export class Disk implements AsyncDisposable {
     this.#requests = requests;
     this.#ownsThread = life.ownsThread;
     this.#onEvent = life.onEvent;
+    this.#attached = new DiskDevices(life.onEvent);
     this.#stopEvents = life.stopEvents;
   }
 
@@ -186,7 +188,7 @@ export class Disk implements AsyncDisposable {
    */
   async resize(length: number, options: RequestOptions = {}): Promise<void> {
     await this.#moving;
-    await this.thread.blockResize(this.rootNode, length, options.signal);
+    await this.#attached.resize(this.thread, this.rootNode, length, options);
     await this.#requests.sync(options.signal);
   }
 
@@ -318,13 +320,10 @@ export class Disk implements AsyncDisposable {
     return pauseNs / 1e6;
   }
 
-  /** For adapters: adds a virtio-blk device that the disk's IOThread serves. */
+  /** For adapters: adds a virtio-blk device that the disk's IOThread serves, or several do. */
   async attachDevice(options: AttachOptions): Promise<DeviceHandle> {
     await this.#moving;
-    this.#devices += 1;
-    const { id = `${this.rootNode}:device${this.#devices}`, ...rest } = options;
-    const { serial, readOnly } = this;
-    return this.thread.deviceAdd({ id, drive: this.rootNode, serial, readOnly, ...rest });
+    return this.#attached.add(this.thread, this, options);
   }
 
   /**
@@ -355,6 +354,7 @@ export class Disk implements AsyncDisposable {
     } finally {
       if (this.#ownsThread) await this.thread.close();
       this.#stopEvents();
+      this.#attached.close();
     }
   }
 

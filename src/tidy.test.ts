@@ -26,6 +26,7 @@ const LAYERS = [
 /** Files beside the folders, by the layer they belong to. */
 const TOP: Record<string, string> = {
   'disk.ts': 'disk',
+  'disk-devices.ts': 'disk',
   'disk-export.ts': 'disk',
   'disk-jobs.ts': 'disk',
   'disk-options.ts': 'disk',

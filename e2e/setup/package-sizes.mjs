@@ -47,6 +47,7 @@ const parts = {
   'qcow2-unsupported-feature': 'words for qcow2 images that cannot be opened',
   'rolldown-runtime': "the bundler's own, for `create` and `probe`",
   'seldom-calls': 'control calls: jobs, moves, statistics, saved states',
+  'shared-memory': 'disks in `memory` with `share`',
   'write-watch': 'what `Disk.convertTo` and the exports share',
 };
 

@@ -97,7 +97,7 @@ export class BouncePath implements DataPath {
     this.#mirror();
     // Writes of before a reset are on the disk or failed now: the driver may go on.
     if (!this.channel.settled && this.#driver.inFlight === 0) {
-      this.channel.acknowledge(this.#generation);
+      this.channel.acknowledge(this.#generation, this.channel.allQueues);
     }
   }
 
@@ -192,6 +192,7 @@ export class BouncePath implements DataPath {
         this.#queues[q] = made;
       }
     }
-    if (this.#driver.inFlight === 0) this.channel.acknowledge(this.#generation);
+    if (this.#driver.inFlight === 0)
+      this.channel.acknowledge(this.#generation, this.channel.allQueues);
   }
 }

@@ -6,6 +6,8 @@ import { isShared } from '../base/shared-buffer.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Disk } from '../disk.ts';
 import { connectDriver } from '../iothread/connect-driver.ts';
+import type { IOThread } from '../iothread/iothread.ts';
+import type { VqMapping } from '../iothread/vq-mapping.ts';
 import { SPLIT_UNSHARED } from '../virtio/split-unshared-code.ts';
 import { SPLIT_SHARED, instantiateQueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
@@ -29,6 +31,7 @@ export type {
 export type { Transport } from './data-path.ts';
 export type { SavedDisk } from './saved-disk.ts';
 export type { V86Device, V86DeviceState, V86DeviceStats } from './v86-device.ts';
+export type { VqMapping } from '../iothread/vq-mapping.ts';
 export type { V86Emulator } from './v86-machine.ts';
 export type { VirtioPciState } from '../virtio/virtio-pci.ts';
 
@@ -41,6 +44,12 @@ export interface AttachVirtioBlkOptions {
   readonly queueSize?: number;
   /** Default 1: v86 has one CPU. */
   readonly numQueues?: number;
+  /**
+   * Which IOThread serves which queues, as QEMU's option of that name: `[{ iothread, vqs: [0, 2] }, …]`.
+   * The first one is the disk's own. Zero copy only, and only for disks that several threads may have
+   * open: ENOTSUP else.
+   */
+  readonly iothreadVqMapping?: readonly VqMapping<IOThread>[];
   /**
    * `auto`, the default, is messages where the disk is reached by messages (`disk.transport`), else
    * zero copy where the emulator's memory is shared, else bounce.
@@ -74,9 +83,13 @@ export async function attachVirtioBlk(
     throw new BlockError('EBUSY', 'attach the disk before the emulator runs: autostart: false');
   }
   const [chosen, reason] = chooseTransport(machine, disk, transport);
+  if (options.iothreadVqMapping !== undefined && chosen !== 'zero-copy') {
+    const message = `iothreadVqMapping needs the zero-copy transport, not ${chosen}: ${reason}`;
+    throw new BlockError('ENOTSUP', message);
+  }
   const path =
     chosen === 'zero-copy'
-      ? await zeroCopyPath(machine, disk, numQueues)
+      ? await zeroCopyPath(machine, disk, numQueues, options.iothreadVqMapping)
       : await bouncePath(machine, disk, numQueues, chosen);
   try {
     return new V86Device({ ...options, machine, path, reason, disk, queueSize });
@@ -110,10 +123,22 @@ function chooseTransport(
   return ['bounce', reason];
 }
 
-async function zeroCopyPath(machine: V86Machine, disk: Disk, numQueues: number): Promise<DataPath> {
+async function zeroCopyPath(
+  machine: V86Machine,
+  disk: Disk,
+  numQueues: number,
+  iothreadVqMapping: readonly VqMapping<IOThread>[] | undefined,
+): Promise<DataPath> {
   const scratch = machine.reserve(numQueues * QUEUE_SCRATCH_BYTES);
   const { memory, ramBase, ramBytes } = machine;
-  const device = await disk.attachDevice({ memory, ramBase, ramBytes, scratch, numQueues });
+  const device = await disk.attachDevice({
+    memory,
+    ramBase,
+    ramBytes,
+    scratch,
+    numQueues,
+    ...(iothreadVqMapping === undefined ? {} : { iothreadVqMapping }),
+  });
   return new ZeroCopyPath(machine, device);
 }
 

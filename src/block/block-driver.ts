@@ -128,6 +128,12 @@ export interface DriverState {
    * disk in memory, an identity that was pinned. Drained, flushed, the last call before `close`.
    */
   carry?(): Carried;
+  /**
+   * What other IOThreads open this image with while it stays open here, as `OpenContext.carried`: all see
+   * the same bytes, and a flush by one covers what any of them wrote. Structured-cloneable. Absent where
+   * only one thread may have it; undefined where this opening does not allow it.
+   */
+  share?(): unknown;
 
   /** No new requests come until `drainEnd`; stop background work that would make some. */
   drainBegin?(): void;
@@ -162,7 +168,7 @@ export interface OpenContext {
   readonly signal: AbortSignal | undefined;
   /** Set where the format was guessed: what a guest's new head would be taken for. */
   readonly headGuard?: HeadGuard | undefined;
-  /** Set where the node comes from another thread: what its `carry` answered there. */
+  /** Set where the node comes from another thread: what its `carry` or `share` answered there. */
   readonly carried?: unknown;
   /** Tells people something worth knowing that is no failure (a fallback, a repair). */
   notice(message: string): void;

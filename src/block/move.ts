@@ -11,7 +11,6 @@ import type { OpenContext } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
-import type { OpenGeneration } from './request-books.ts';
 import { openingParent } from './opening-parent.ts';
 import { headGuard } from './probe.ts';
 import { loadDriver } from './registry.ts';
@@ -37,7 +36,11 @@ export interface MovedNode {
   readonly stats: Readonly<Record<string, number>>;
   /** See `DriverState.carry`. */
   readonly carried: unknown;
-  readonly openGeneration: OpenGeneration;
+  /** `RequestBooks.openId` and `writeGen`: it is the same disk, flushed. */
+  readonly openId: string;
+  readonly writeGen: number;
+  /** It is open elsewhere as well. */
+  readonly shared?: boolean;
 }
 
 /** A backend on its way, and whose it is. */
@@ -133,27 +136,31 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     const carried = await node.detach();
     graph.forget(node);
     transfer.push(...(carried?.transfer ?? []));
-    movedNodes.push({
-      nodeName: node.name,
-      driver: node.driver,
-      options: node.options,
-      readOnly: node.readOnly,
-      guessed: node.guessed,
-      discard: node.discardEnabled ? 'unmap' : 'ignore',
-      filename: node.filename,
-      children: node.children.map(({ role, node: child, writable }) => ({
-        role,
-        nodeName: child.name,
-        writable,
-      })),
-      owned,
-      stats: node.stats.snapshot(),
-      carried: carried?.data,
-      openGeneration: node.openGeneration,
-    });
+    movedNodes.push({ ...describeNode(node), owned, carried: carried?.data });
   }
   graph.setMoving(nodes, false);
   return { nodes: movedNodes, backends: movedBackends, transfer };
+}
+
+/** What a node is opened with elsewhere. */
+export function describeNode(node: BlockNode): Omit<MovedNode, 'owned' | 'carried'> {
+  return {
+    nodeName: node.name,
+    driver: node.driver,
+    options: node.options,
+    readOnly: node.readOnly,
+    guessed: node.guessed,
+    discard: node.discardEnabled ? 'unmap' : 'ignore',
+    filename: node.filename,
+    children: node.children.map(({ role, node: child, writable }) => ({
+      role,
+      nodeName: child.name,
+      writable,
+    })),
+    stats: node.stats.snapshot(),
+    openId: node.books.openId,
+    writeGen: node.books.writeGen,
+  };
 }
 
 /** How a graph is taken in. */
@@ -259,9 +266,12 @@ async function attachNode(
       filename: from.filename,
       options: from.options,
       guessed: from.guessed,
-      openGeneration: from.openGeneration,
     });
     node.stats.restore(from.stats);
+    const { books } = node;
+    books.openId = from.openId;
+    books.writeGen = books.flushedGen = from.writeGen;
+    node.shared = from.shared === true;
     graph.insert(node);
     if (from.owned) graph.own(node);
     return node;
@@ -331,12 +341,12 @@ async function flushAll(nodes: readonly BlockNode[]): Promise<void> {
   }
 }
 
-/** Orders a closed set of nodes so that every parent comes before its children. */
-function parentsFirst(nodes: ReadonlySet<BlockNode>): BlockNode[] {
+/** Orders nodes so that every parent comes before its children. */
+export function parentsFirst(nodes: ReadonlySet<BlockNode>): BlockNode[] {
   const ordered: BlockNode[] = [];
   const placed = new Set<BlockNode>();
   const place = (node: BlockNode): void => {
-    if (placed.has(node)) return;
+    if (placed.has(node) || !nodes.has(node)) return;
     placed.add(node);
     for (const parent of node.quiescence.parents.values()) {
       if (parent instanceof BlockNode) place(parent);

@@ -13,7 +13,6 @@ import type { NodeLatency } from './latency-histogram.ts';
 import type { Pace } from './pace.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
-import type { OpenGeneration } from './request-books.ts';
 import { roundDown } from './shaping.ts';
 
 /** The largest `requestAlignment`, bytes: a partly covered block is read into a buffer of it. */
@@ -37,8 +36,6 @@ export interface BlockNodeParts {
   /** What the driver was opened with (`parseOptions`), and whether the format was guessed. */
   readonly options?: object;
   readonly guessed?: boolean;
-  /** Of a node that was open on another thread until now, and flushed there. */
-  readonly openGeneration?: OpenGeneration;
 }
 
 export abstract class NodeControl implements BlockParent {
@@ -57,7 +54,13 @@ export abstract class NodeControl implements BlockParent {
   readonly quiescence: Quiescence;
   protected readonly context: AioContext;
   readonly discardEnabled: boolean;
-  protected readonly books: RequestBooks;
+  /** For upkeep and moves. */
+  readonly books: RequestBooks;
+  /**
+   * Other threads have the image open as well: flushes are never skipped, and what must know of every write
+   * is refused.
+   */
+  shared = false;
   protected readonly alignMask: number;
   protected readonly maxTransfer: number;
   protected readonly writeFlags: number;
@@ -88,7 +91,6 @@ export abstract class NodeControl implements BlockParent {
     this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
     this.writeFlags = supportedWriteFlags;
     this.books = new RequestBooks(this, parts.context);
-    if (parts.openGeneration !== undefined) this.books.goOnFrom(parts.openGeneration);
     this.stats = this.books.stats;
     this.quiescence = this.books.quiescence;
     this.#readLength();
@@ -177,11 +179,6 @@ export abstract class NodeControl implements BlockParent {
   async generation(): Promise<string> {
     const { generation } = await import('./node-upkeep.ts');
     return generation(this, this.books, this.context);
-  }
-
-  /** What the node goes on with on another thread: it is the same disk there. */
-  get openGeneration(): OpenGeneration {
-    return { id: this.books.openId, writes: this.books.writeGen };
   }
 
   /**

@@ -61,6 +61,7 @@ export async function generation(
   books: RequestBooks,
   context: AioContext,
 ): Promise<string> {
+  refuseShared(node, 'tell its generation');
   return whileDrained(node, async () => {
     const flushed = await node.flush();
     if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${node.label}`, node.name);
@@ -82,6 +83,13 @@ function compact(stored: string): string {
 function refuseReadOnly(node: NodeControl, what: string): void {
   if (!node.readOnly) return;
   throw new BlockError('EROFS', `${node.label} is read-only: cannot ${what}`, { node: node.name });
+}
+
+/** What looks at all of a node, or names its contents, cannot do so past writes of other threads. */
+function refuseShared(node: NodeControl, what: string): void {
+  if (!node.shared) return;
+  const message = `${node.label} is open on several IOThreads: cannot ${what}. Take the device with its iothreadVqMapping away, close the disk and open it again`;
+  throw new BlockError('ENOTSUP', message, { node: node.name });
 }
 
 /** Runs `body` drained, unless the node was closed by then. */

@@ -15,19 +15,14 @@ import { Quiescence } from './quiescence.ts';
 import { TrackedRequests } from './tracked-requests.ts';
 import type { TrackedRequest } from './tracked-requests.ts';
 
-/** Names the contents of a node whose image has no room for a name of them. */
-export interface OpenGeneration {
-  readonly id: string;
-  /** Counts changes. */
-  readonly writes: number;
-}
-
 /** What the books need of their node. */
 export interface BookedNode {
   readonly label: string;
   readonly kind: 'protocol' | 'format' | 'filter';
   readonly state: DriverState;
   readonly children: readonly BlockChild[];
+  /** Other threads write to the image as well, unseen. */
+  readonly shared: boolean;
 }
 
 export class RequestBooks {
@@ -42,7 +37,8 @@ export class RequestBooks {
   lastBug: string | undefined;
   /** Set: every request is timed, and none goes the straight way. */
   latency: NodeLatency | undefined;
-  #flushedGen = 0;
+  /** What `writeGen` was at the last flush. */
+  flushedGen = 0;
   readonly #flushes = new FlushGroup();
   readonly #node: BookedNode;
   readonly #context: AioContext;
@@ -149,26 +145,20 @@ export class RequestBooks {
     this.stats.account(kind, bytes, ret >= 0);
   }
 
-  /** For a node that was open elsewhere until now, where all its changes were flushed. */
-  goOnFrom({ id, writes }: OpenGeneration): void {
-    this.openId = id;
-    this.writeGen = this.#flushedGen = writes;
-  }
-
   readonly #joinFlush = (): MaybeRet => this.#flushes.join(this.#flushOnce);
 
   readonly #flushOnce = (): MaybeRet => {
-    const { kind, state, children } = this.#node;
+    const { kind, state, children, shared } = this.#node;
     const generation = this.writeGen;
     // A format may hold metadata back whatever was written; a protocol only what went through here.
-    const clean = kind === 'protocol' && this.#flushedGen === generation;
+    const clean = kind === 'protocol' && this.flushedGen === generation && !shared;
     const ret = sequence(1 + children.length, (i) => {
       if (i === 0) return clean ? OK : (state.flush?.() ?? OK);
       const child = children[i - 1]!;
       return child.writable ? child.flush() : OK;
     });
     const done = (answer: Ret): Ret => {
-      if (answer >= 0) this.#flushedGen = Math.max(this.#flushedGen, generation);
+      if (answer >= 0) this.flushedGen = Math.max(this.flushedGen, generation);
       return answer;
     };
     return typeof ret === 'number' ? done(ret) : ret.then(done);

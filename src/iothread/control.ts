@@ -52,6 +52,10 @@ export interface DeviceOptions {
   /** Start of `numQueues * QUEUE_SCRATCH_BYTES` bytes in `memory` that the guest cannot address. */
   readonly scratch: number;
   readonly numQueues: number;
+  /** Of a device that several IOThreads serve: the queues of this one. Default: all. */
+  readonly vqs?: readonly number[];
+  /** The same: its channel, which the first of the threads made. */
+  readonly channel?: SharedArrayBuffer;
   /** Answer to GET_ID, at most 20 ASCII characters. */
   readonly serial?: string;
   readonly readOnly?: boolean;
@@ -168,6 +172,11 @@ export interface IOThreadControl {
   /** Takes them in. Where that fails, `blockdevTakeBack` answers what to attach elsewhere. */
   blockdevAttach(moved: MovedGraph): Promise<void>;
   blockdevTakeBack(): Promise<MovedGraph>;
+  /** What another thread opens the same disk with, beside this one. ENOTSUP where a node forbids it. */
+  blockdevShare(nodeName: string): Promise<MovedGraph>;
+  /** Has a device take no more requests; resolves when the last one is answered. */
+  devicePause(id: string): Promise<void>;
+  deviceResume(id: string): Promise<void>;
   deviceAdd(options: DeviceOptions): Promise<DeviceSetup>;
   /** Adds a device for the MessageDriver at the other end of `port`; answers its state. */
   portDeviceAdd(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState>;
@@ -221,6 +230,9 @@ export type SeldomCall =
   | 'blockdevDetach'
   | 'blockdevAttach'
   | 'blockdevTakeBack'
+  | 'blockdevShare'
+  | 'devicePause'
+  | 'deviceResume'
   | 'queryBlockstats'
   | 'blockLatencyHistogramSet'
   | 'exportNext'

@@ -9,11 +9,7 @@ import type { TransportChannel } from '../virtio/transport-channel.ts';
 export class DeviceHandle {
   readonly id: string;
   readonly channel: TransportChannel;
-  /**
-   * What the IOThread sleeps on; a guest on a thread of its own rings it there. Undefined where the
-   * channel is not shared.
-   */
-  doorbell: Int32Array | undefined;
+  #doorbells: readonly (Int32Array | undefined)[];
   #notifiers: EventNotifier[] = [];
   #remove: () => Promise<void>;
   readonly #how: number;
@@ -21,16 +17,19 @@ export class DeviceHandle {
   #armed = false;
   #failed: Error | undefined;
 
-  /** `remove` asks the IOThread to take the device away. */
+  /**
+   * `doorbell` is what the IOThread sleeps on, or for each queue what its IOThread does; undefined where
+   * the channel is not shared. `remove` asks to take the device away.
+   */
   constructor(
     id: string,
     channel: TransportChannel,
-    doorbell: Int32Array | undefined,
+    doorbell: Int32Array | undefined | readonly Int32Array[],
     remove: () => Promise<void>,
   ) {
     this.id = id;
     this.channel = channel;
-    this.doorbell = doorbell;
+    this.#doorbells = this.#forEach(doorbell);
     this.#remove = remove;
     const canWait = doorbell !== undefined && typeof Atomics.waitAsync === 'function';
     this.#how = canWait ? WAIT_ATOMICS : WAIT_MESSAGE;
@@ -39,19 +38,34 @@ export class DeviceHandle {
 
   /** Another IOThread serves the device from now on. Kicks that went to the old one count. */
   moved(doorbell: Int32Array | undefined, remove: () => Promise<void>): void {
-    this.doorbell = doorbell;
+    this.#doorbells = this.#forEach(doorbell);
     this.#remove = remove;
     this.#watch();
     for (let q = 0; q < this.channel.numQueues; q++) this.kick(q);
   }
 
   #watch(): void {
-    const { channel, doorbell } = this;
+    const { channel } = this;
     this.#notifiers = [];
-    if (doorbell === undefined) return;
-    for (let q = 0; q < channel.numQueues; q++) {
-      this.#notifiers.push(new EventNotifier(channel.words, channel.kickIndex(q), doorbell));
+    for (const [q, doorbell] of this.#doorbells.entries()) {
+      if (doorbell === undefined) continue;
+      this.#notifiers[q] = new EventNotifier(channel.words, channel.kickIndex(q), doorbell);
     }
+  }
+
+  #forEach(
+    doorbell: Int32Array | undefined | readonly Int32Array[],
+  ): readonly (Int32Array | undefined)[] {
+    if (doorbell !== undefined && !(doorbell instanceof Int32Array)) return doorbell;
+    return this.channel.allQueues.map(() => doorbell);
+  }
+
+  /**
+   * What the IOThread that serves queue `q` sleeps on; a guest on a thread of its own rings it there.
+   * Undefined where the channel is not shared.
+   */
+  doorbell(q = 0): Int32Array | undefined {
+    return this.#doorbells[q];
   }
 
   /** Why the device is gone, when its IOThread is. */

@@ -6,20 +6,20 @@ import { DeviceHandle } from './device-handle.ts';
 
 export class DeviceHandles {
   /** What the thread sleeps on; undefined where requests are messages. */
-  readonly #doorbell: Int32Array | undefined;
+  readonly doorbell: Int32Array | undefined;
   readonly #remove: (id: string) => Promise<void>;
   readonly #handles = new Map<string, DeviceHandle>();
   #failed: Error | undefined;
 
   /** `remove` asks the thread to take a device away. */
   constructor(doorbell: Int32Array | undefined, remove: (id: string) => Promise<void>) {
-    this.#doorbell = doorbell;
+    this.doorbell = doorbell;
     this.#remove = remove;
   }
 
   add(id: string, channel: TransportChannel): DeviceHandle {
-    const handle = new DeviceHandle(id, channel, this.#doorbell, () => this.#remove(id));
-    this.#put(handle);
+    const handle = new DeviceHandle(id, channel, this.doorbell, () => this.#remove(id));
+    this.put(handle);
     return handle;
   }
   delete(id: string): void {
@@ -46,11 +46,12 @@ export class DeviceHandles {
     const handle = this.#handles.get(id);
     if (handle === undefined) return;
     this.#handles.delete(id);
-    handle.moved(target.#doorbell, () => target.#remove(id));
-    target.#put(handle);
+    handle.moved(target.doorbell, () => target.#remove(id));
+    target.put(handle);
   }
 
-  #put(handle: DeviceHandle): void {
+  /** Another thread's handle may be here as well: a device of several threads. */
+  put(handle: DeviceHandle): void {
     this.#handles.set(handle.id, handle);
     if (this.#failed !== undefined) handle.fail(this.#failed);
   }

@@ -56,6 +56,12 @@ export class DeviceTable {
     this.#post = post;
   }
 
+  /** Throws BlockError('ENOENT'). */
+  get(id: string): VirtioBlk {
+    const device = this.#devices.get(id);
+    if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
+    return device;
+  }
   get ids(): readonly string[] {
     return [...this.#devices.keys()];
   }
@@ -67,7 +73,8 @@ export class DeviceTable {
   async add(options: DeviceOptions): Promise<DeviceSetup> {
     checkMemory(options);
     await this.#loadCode(options);
-    const channel = new SharedArrayBuffer(DeviceChannel.bytes(options.numQueues));
+    const { numQueues } = options;
+    const channel = options.channel ?? new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
     this.#plug(this.#newBackend(options), { options, channel, resumeAt: undefined });
     return { channel };
   }
@@ -121,6 +128,8 @@ export class DeviceTable {
       () => this.#post({ diskplane: 'call', device: id }),
       { resumeAt },
     );
+    // What several threads serve stays with them.
+    if (options.vqs !== undefined) return;
     this.#setUser(backend, device, () => {
       const user: MovedDevice = { options, channel, resumeAt: device.leave() };
       return { user, transfer: [] };
@@ -141,8 +150,7 @@ export class DeviceTable {
 
   /** Waits for what is in flight, then takes the device away. */
   async del(id: string): Promise<void> {
-    const device = this.#devices.get(id);
-    if (device === undefined) throw new BlockError('ENOENT', `there is no device '${id}'`);
+    const device = this.get(id);
     await device.drain();
     device.remove();
     this.#ports?.del(id);
@@ -187,6 +195,8 @@ export class DeviceTable {
           config,
         }),
       serial: options.serial ?? id,
+      vqs: options.vqs,
+      follower: options.channel !== undefined,
       onError: (...report) => this.#ioError(id, ...report),
       onBroken: (reason) => this.#post({ diskplane: 'broken', device: id, reason }),
       sendCall,

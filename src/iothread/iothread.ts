@@ -34,6 +34,8 @@ import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
 import { chooseTransport } from './thread-transport.ts';
 import type { ThreadTransport } from './thread-transport.ts';
+import { MappedDevice, checkVqMapping } from './vq-mapping.ts';
+import type { VqMapping } from './vq-mapping.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
 
 /** How an IOThread is started. */
@@ -201,7 +203,7 @@ export class IOThread {
   #side(): MoveSide {
     return {
       id: this.id,
-      failed: this.#failed,
+      failed: () => this.#failed,
       devices: this.#devices,
       call: (start, signal) => this.#call(() => start(this.#control), signal),
     };
@@ -215,6 +217,32 @@ export class IOThread {
     }
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
     return this.#devices.add(options.id, new TransportChannel(channel, options.numQueues));
+  }
+
+  /**
+   * Adds a virtio-blk device whose queues several threads serve, this one, which has the disk, the
+   * first of them. Throws BlockError: ENOTSUP where the disk's nodes do not allow it.
+   */
+  async deviceAddMapped(
+    options: DeviceOptions,
+    mapping: readonly VqMapping<IOThread>[],
+  ): Promise<MappedDevice> {
+    const vqs = checkVqMapping(mapping, options.numQueues);
+    const threads = mapping.map(({ iothread }) => iothread);
+    if (threads[0] !== this) {
+      const message = `iothreadVqMapping: the disk is on IOThread '${this.id}', which must be the first entry`;
+      throw new BlockError('EINVAL', message);
+    }
+    const deaf = threads.find((thread) => thread.transport !== 'shared');
+    if (deaf !== undefined) {
+      const message = `iothreadVqMapping: IOThread '${deaf.id}' is reached by messages and sees no memory of others`;
+      throw new BlockError('ENOTSUP', message);
+    }
+    return MappedDevice.add(
+      options,
+      threads.map((thread) => thread.#side()),
+      vqs,
+    );
   }
 
   /** Adds a virtio-blk device whose requests are messages; only where `transport` says so. */

@@ -11,7 +11,8 @@ import type { DeviceHandles } from './device-handles.ts';
 /** One of the two threads. */
 export interface MoveSide {
   readonly id: string;
-  readonly failed: Error | undefined;
+  /** Why the thread is gone, if it is by now. */
+  failed(): Error | undefined;
   readonly devices: DeviceHandles;
   /** A control call; rejects when the thread is gone or `signal` aborts. */
   call<T>(
@@ -61,7 +62,7 @@ async function bringBack(
 ): Promise<void> {
   try {
     const back =
-      to.failed === undefined ? await to.call((control) => control.blockdevTakeBack()) : moved;
+      to.failed() === undefined ? await to.call((control) => control.blockdevTakeBack()) : moved;
     await attach(from, back);
   } catch (cause) {
     const names = moved.nodes.map((node) => `'${node.nodeName}'`).join(', ');

@@ -5,6 +5,7 @@ import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
 import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { MovedGraph } from '../block/move.ts';
+import { shareGraph } from '../block/share.ts';
 import { nodeStats } from '../block/query-stats.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
 import type { IOThreadControl, IOThreadStats, MovingNode, SeldomCall } from './control.ts';
@@ -70,6 +71,17 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
     this.#comingBack = undefined;
     return handOver(moved);
+  }
+
+  async blockdevShare(nodeName: string): Promise<MovedGraph> {
+    return shareGraph(this.#server.graph, nodeName);
+  }
+
+  async devicePause(id: string): Promise<void> {
+    await this.#server.devices.get(id).pause();
+  }
+  async deviceResume(id: string): Promise<void> {
+    this.#server.devices.get(id).resume();
   }
 
   async queryBlockstats(): Promise<readonly BlockNodeStats[]> {

@@ -5,7 +5,6 @@
 
 /** Words (i32) of the device. */
 export const GENERATION = 0; // bumped by the transport at reset and at DRIVER_OK; odd while running
-export const ACKNOWLEDGED = 1; // the generation the data plane has taken over
 export const BROKEN = 2; // VQ_* of the queue that broke, or DEVICE_GONE
 export const CONFIG_GENERATION = 3; // bumped by the data plane with each new capacity
 const CAPACITY_LO = 4; // sectors
@@ -28,7 +27,8 @@ export const Q_AVAIL = 4;
 export const Q_USED = 5;
 export const Q_LAST_AVAIL = 6; // where to start (0, or from a saved state)
 export const Q_USED_IDX = 7;
-export const QUEUE_WORDS = 8;
+export const Q_ACKNOWLEDGED = 8; // the generation that whoever serves this queue has taken over
+export const QUEUE_WORDS = 9;
 
 /** `BROKEN` when the worker is no more, rather than a `VQ_*` reason. */
 export const DEVICE_GONE = 255;
@@ -67,6 +67,10 @@ export class DeviceChannel {
     this.numQueues = numQueues;
   }
 
+  /** The indices of all queues. */
+  get allQueues(): readonly number[] {
+    return Array.from({ length: this.numQueues }, (_, q) => q);
+  }
   /** Index in `words` of queue `q`'s kick flag, for its EventNotifier. */
   kickIndex(q: number): number {
     return DEVICE_WORDS + q * QUEUE_WORDS + Q_KICK;
@@ -108,9 +112,14 @@ export class DeviceChannel {
       usedIdx: Atomics.load(this.words, at + Q_USED_IDX),
     };
   }
-  /** Says that buffers of generations before `generation` are touched no more. */
-  acknowledge(generation: number): void {
-    Atomics.store(this.words, ACKNOWLEDGED, generation);
+  /**
+   * Says that buffers of generations before `generation` are touched no more by whoever serves the queues
+   * `served`.
+   */
+  acknowledge(generation: number, served: Iterable<number>): void {
+    for (const q of served) {
+      Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_ACKNOWLEDGED, generation);
+    }
     this.#wake();
   }
   /** Raises queue `q`'s interrupt. Answers true when the transport wants a message as well. */

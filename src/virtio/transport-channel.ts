@@ -4,7 +4,6 @@
 import {
   DeviceChannel,
   GENERATION,
-  ACKNOWLEDGED,
   BROKEN,
   CONFIG_GENERATION,
   WRITE_CACHE,
@@ -22,6 +21,7 @@ import {
   Q_USED,
   Q_LAST_AVAIL,
   Q_USED_IDX,
+  Q_ACKNOWLEDGED,
   QUEUE_WORDS,
 } from './device-channel.ts';
 import type { QueueSetup } from './device-channel.ts';
@@ -63,9 +63,17 @@ export class TransportChannel extends DeviceChannel {
     const now = Atomics.load(this.words, GENERATION);
     Atomics.store(this.words, GENERATION, ((now | 1) + 1) | 0);
   }
-  /** True when the data plane has taken over the last start or reset: it touches no old buffer. */
+  /**
+   * True when the data plane, on whatever threads, has taken over the last start or reset: it touches no
+   * old buffer.
+   */
   get settled(): boolean {
-    return Atomics.load(this.words, GENERATION) === Atomics.load(this.words, ACKNOWLEDGED);
+    const now = Atomics.load(this.words, GENERATION);
+    for (let q = 0; q < this.numQueues; q++) {
+      const at = DEVICE_WORDS + q * QUEUE_WORDS + Q_ACKNOWLEDGED;
+      if (Atomics.load(this.words, at) !== now) return false;
+    }
+    return true;
   }
   setWriteCache(on: boolean): void {
     Atomics.store(this.words, WRITE_CACHE, on ? 1 : 0);

@@ -45,6 +45,10 @@ export interface VirtioBlkOptions {
   readonly onBroken: (reason: number) => void;
   /** Sends the transport a message, where it cannot wait on shared memory. */
   readonly sendCall: () => void;
+  /** The queues that are served here; the others are other IOThreads'. Default: all. */
+  readonly vqs?: readonly number[] | undefined;
+  /** The capacity is told by another thread. */
+  readonly follower?: boolean | undefined;
   /** Where to go on, for a device that another IOThread served so far. */
   readonly resumeAt?: RingPositions | undefined;
 }
@@ -55,7 +59,9 @@ export class VirtioBlk {
   readonly serial: Uint8Array;
   readonly onError: IOErrorReport;
   readonly #options: VirtioBlkOptions;
-  readonly #notifiers: EventNotifier[] = [];
+  /** The queues that are served here. */
+  readonly #vqs: readonly number[];
+  readonly #notifiers: readonly EventNotifier[];
   #queues: (RequestQueue | undefined)[] = [];
   #region: MemoryRegion;
   #generation = 0;
@@ -71,18 +77,20 @@ export class VirtioBlk {
     this.serial = new Uint8Array(VIRTIO_BLK_ID_BYTES);
     this.serial.set(new TextEncoder().encode(options.serial).subarray(0, VIRTIO_BLK_ID_BYTES));
     this.#onResize = (): void => {
+      if (options.follower === true) return;
       if (this.channel.setCapacity(Math.floor(this.backend.length / SECTOR_SIZE))) {
         options.sendCall();
       }
     };
     this.#onResize();
     this.backend.onResize(this.#onResize);
-    for (let index = 0; index < this.channel.numQueues; index++) {
-      this.#notifiers.push(
-        new EventNotifier(this.channel.words, this.channel.kickIndex(index), options.doorbell),
-      );
-    }
-    this.#notifiers.forEach((notifier, index) => {
+    const { words } = this.channel;
+    this.#vqs = options.vqs ?? this.channel.allQueues;
+    this.#notifiers = this.#vqs.map(
+      (index) => new EventNotifier(words, this.channel.kickIndex(index), options.doorbell),
+    );
+    this.#notifiers.forEach((notifier, i) => {
+      const index = this.#vqs[i]!;
       options.context.setEventNotifier(notifier, {
         onRead: () => void this.#serve(index),
         onPoll: () => this.#poll(index),
@@ -178,16 +186,23 @@ export class VirtioBlk {
   }
 
   #poll(index: number): boolean {
-    if (this.#paused) return false;
-    if (this.channel.generation !== this.#generation) this.#takeOver();
+    if (!this.#ready()) return false;
     const queue = this.#queues[index];
     return queue !== undefined && queue.hasWork() && queue.serve();
   }
 
   #serve(index: number): boolean {
+    return this.#ready() && this.#queues[index]?.serve() === true;
+  }
+
+  /** Takes over what the transport changed. False while nothing may be served. */
+  #ready(): boolean {
     if (this.#paused) return false;
     if (this.channel.generation !== this.#generation) this.#takeOver();
-    return this.#queues[index]?.serve() === true;
+    if (this.channel.broken === 0) return true;
+    // A queue of another thread may have broken the device.
+    for (const queue of this.#queues) queue?.stop();
+    return false;
   }
 
   /** The transport reset or started the device: leave the old queues, take up the new ones. */
@@ -201,7 +216,7 @@ export class VirtioBlk {
       const rings = resumeAt?.generation === this.#generation ? resumeAt.rings : [];
       const features = this.channel.features;
       const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
-      for (let index = 0; index < this.channel.numQueues; index++) {
+      for (const index of this.#vqs) {
         const setup = this.channel.queue(index);
         if (setup.size === 0) continue;
         const queue = this.#options.newQueue(index, {
@@ -221,7 +236,7 @@ export class VirtioBlk {
         this.#queues[index] = new RequestQueue(this, index, queue, this.#region);
       }
     }
-    this.channel.acknowledge(this.#generation);
+    this.channel.acknowledge(this.#generation, this.#vqs);
     // Kicks that came with the start, for whichever queue, are honoured now.
     this.#kickAll();
   }

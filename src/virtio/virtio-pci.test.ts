@@ -161,13 +161,14 @@ describe('virtio-pci registers', () => {
 
   it('resets: status is not 0 before the data plane has let go', () => {
     rig.start();
-    rig.channel.acknowledge(rig.channel.generation);
+    rig.channel.acknowledge(rig.channel.generation, rig.channel.allQueues);
     rig.channel.call(0);
     rig.pci.update();
     rig.status = 0;
     expect(rig.irq).toBe(false);
     expect(rig.status).toBe(15);
-    rig.onProgress = (): void => rig.channel.acknowledge(rig.channel.generation);
+    rig.onProgress = (): void =>
+      rig.channel.acknowledge(rig.channel.generation, rig.channel.allQueues);
     expect(rig.status).toBe(0);
     expect(rig.pci.read(0x18, 2)).toBe(128);
     expect(rig.pci.read(0x20, 4)).toBe(0);

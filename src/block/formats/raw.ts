@@ -94,6 +94,11 @@ class RawState implements DriverState {
     return whole ? all : `${all}@${this.#offset}+${this.length}`;
   }
 
+  /** It keeps nothing that its file does not. */
+  share(): unknown {
+    return {};
+  }
+
   async close(): Promise<void> {}
 
   /** Refuses a head that another format's `probe` would take for its own. */

@@ -13,6 +13,10 @@ export class WriteWatch {
   /** Waits for the writes under way, then flushes the disk. Throws BlockError. */
   static async begin(source: BlockBackend, job: Job): Promise<WriteWatch> {
     const { root } = source;
+    if (root?.shared === true) {
+      const message = `node '${root.name}' is open on several IOThreads, whose writes cannot be watched. Take the device with its iothreadVqMapping away, close the disk and open it again`;
+      throw new BlockError('ENOTSUP', message, { node: root.name });
+    }
     const generation = await settled(source, job);
     const ret = root === null ? 0 : await job.wait(Promise.resolve(root.flush()));
     if (ret < 0) throw BlockError.fromRet(ret, `flush of '${root!.name}'`, root!.name);

@@ -17,6 +17,8 @@ import { OptionReader } from '../option-reader.ts';
 export interface MemoryOptions {
   /** Bytes. */
   readonly size: number;
+  /** All of it in shared memory, allocated at once, so that several IOThreads can serve it. */
+  readonly share: boolean;
 }
 
 /** What memory comes in, bytes; a guest's page, so that most requests copy whole ones. */
@@ -272,10 +274,15 @@ export const driver: BlockDriver<MemoryOptions> = {
   parseOptions(raw) {
     const reader = new OptionReader('memory', raw);
     const size = reader.size('size') ?? 0;
+    const share = reader.boolean('share') ?? false;
     reader.end();
-    return { size };
+    return { size, share };
   },
   async open(context, options) {
+    if (options.share) {
+      const { openShared } = await import('./shared-memory.ts');
+      return openShared(context, options.size);
+    }
     return new MemoryState(options.size, context.carried as CarriedPages | undefined);
   },
 };

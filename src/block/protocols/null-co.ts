@@ -64,6 +64,11 @@ class NullState implements DriverState {
     return { bytes, allocated: true, zero: this.#options.readZeroes };
   }
 
+  /** Nothing is to be shared. */
+  share(): unknown {
+    return {};
+  }
+
   async truncate(length: number): Promise<Ret> {
     this.length = length;
     return OK;

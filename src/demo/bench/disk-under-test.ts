@@ -68,7 +68,7 @@ export class DiskUnderTest {
     return {
       memory: this.#memory,
       channel: this.#device.channel.words.buffer as SharedArrayBuffer,
-      doorbell: this.#device.doorbell!, // of a thread on shared memory
+      doorbell: this.#device.doorbell()!, // of a thread on shared memory
       diskBytes: this.#diskBytes,
     };
   }

@@ -93,7 +93,7 @@ async function newDisk(thread: IOThread): Promise<DrivenDisk> {
   const device = {
     memory,
     channel: handle.channel.words.buffer as SharedArrayBuffer,
-    doorbell: handle.doorbell!, // of a thread on shared memory
+    doorbell: handle.doorbell()!, // of a thread on shared memory
     diskBytes: DISK_BYTES,
   };
   const close = async (): Promise<void> => {
