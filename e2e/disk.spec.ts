@@ -1,7 +1,7 @@
 // The façade in Chromium: the cases that every browser gets, and those that need a driver for the
 // browser.
 
-import type { Page } from '@playwright/test';
+import type { BrowserContext, Page } from '@playwright/test';
 import type * as Diskplane from '../src/index.ts';
 import { close, diskCases, events, expectSound, fill, open, read, write } from './disk-cases.ts';
 import { expect, test } from './fixtures.ts';
@@ -11,11 +11,15 @@ const QCOW2 = { driver: 'qcow2', file: { driver: 'opfs', path: 'disks/test.qcow2
 for (const { name, kills, run } of diskCases) {
   if (kills) {
     test(name, async ({ profile, sourceURL, images }) => {
+      let browser: BrowserContext | undefined;
       await run({
         entry: sourceURL('src/index.ts'),
         images,
-        newTab: async () => (await profile.launch()).newPage(),
-        kill: () => profile.kill(),
+        newTab: async () => (browser ??= await profile.launch()).newPage(),
+        kill: () => {
+          browser = undefined;
+          return profile.kill();
+        },
       });
     });
   } else {
