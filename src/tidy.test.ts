@@ -50,8 +50,12 @@ const sources = readdirSync(ROOT, { recursive: true, encoding: 'utf8' })
   .map((path) => path.replaceAll('\\', '/'))
   .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
   .sort();
-const isTest = (path: string): boolean => /\.test\.ts$/.test(path) || path.startsWith('testing/');
+const isTest = (path: string): boolean => /\.test\.ts$|^(testing|sim)\//.test(path);
 const product = sources.filter((path) => !isTest(path));
+/** The simulation stands above all of it, like a test, and is written like a product. */
+const simulation = sources.filter((path) => path.startsWith('sim/') && !path.endsWith('.test.ts'));
+
+const written = [...product, ...simulation];
 
 function layerOf(path: string): string {
   const [folder] = path.split('/');
@@ -71,8 +75,8 @@ function imports(path: string): string[] {
   );
 }
 
-function problems(check: (path: string) => string[]): string[] {
-  return product.flatMap((path) => check(path).map((problem) => `${path}: ${problem}`));
+function problems(check: (path: string) => string[], among = product): string[] {
+  return among.flatMap((path) => check(path).map((problem) => `${path}: ${problem}`));
 }
 
 describe('the house', () => {
@@ -94,6 +98,25 @@ describe('the house', () => {
         }),
       ),
     ).toEqual([]);
+  });
+
+  it('has the simulation stand on what is below demo/, and nothing of tests on it', () => {
+    expect(
+      problems((path) => {
+        const from = imports(path).filter((target) => !target.startsWith('sim/'));
+        const high = from.filter((to) => /^(adapters|cli|demo)\/|\.test\.ts$/.test(to));
+        return high.map((to) => `must not import ${to}`);
+      }, simulation),
+    ).toEqual([]);
+    const below = sources.filter((path) => path.startsWith('testing/'));
+    const upwards = (path: string): string[] => imports(path).filter((to) => to.startsWith('sim/'));
+    expect(problems(upwards, below)).toEqual([]);
+  });
+
+  it('leaves time and chance in the simulation to its world', () => {
+    const found = (path: string): string[] => CLOCKS.exec(code(path))?.slice(0, 1) ?? [];
+    const simulated = simulation.filter((path) => path !== 'sim/sim-cli.ts');
+    expect(problems(found, simulated)).toEqual([]);
   });
 
   it('keeps formats apart from protocols', () => {
@@ -144,7 +167,7 @@ describe('the house', () => {
         const lines = text.split('\n').length;
         const long = lines > MAX_LINES ? [`${lines} lines, more than ${MAX_LINES}`] : [];
         return [...long, ...longFunctions(path, text)];
-      }),
+      }, written),
     ).toEqual([]);
   });
 
@@ -153,7 +176,7 @@ describe('the house', () => {
       problems((path) => {
         const first = readFileSync(join(ROOT, path), 'utf8').slice(0, 3);
         return first.startsWith('//') || first.startsWith('/*') ? [] : ['has no opening comment'];
-      }),
+      }, written),
     ).toEqual([]);
   });
 

@@ -48,6 +48,7 @@ async function testAll() {
     await runInstalled('prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']);
   });
   await stage('unit tests', unitTests);
+  await stage('simulation', simulation);
   await stage('workbench build', () =>
     runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']),
   );
@@ -90,6 +91,14 @@ async function unitTests() {
     total.skipped += numPendingTests;
   }
   if (code !== 0) throw new SetupError('unit tests failed');
+}
+
+/** 2,000 seeds on one CPU and the canaries on the other. */
+async function simulation() {
+  const simulate = (/** @type {string[]} */ ...options) =>
+    run(process.execPath, [join(root, 'e2e/sim.mjs'), ...options]);
+  await Promise.all([simulate('--seeds', '2000'), simulate('--canaries')]);
+  total.passed += 2;
 }
 
 /**

@@ -11,7 +11,7 @@ export interface SimRecord {
 }
 
 /** Lines that a failure prints. */
-const KEPT = 24;
+const KEPT = 40;
 
 /** `12.345678 ms  io0      turn     label` */
 export function formatRecord({ at, thread, kind, label }: SimRecord): string {

@@ -101,6 +101,27 @@ export class SimWorld {
     });
   }
 
+  /**
+   * As `run`, but stops the world when `stopped` says so before an event; answers whether it ran to the
+   * scenario's end. Who stops it terminates its threads: nothing that was under way comes to an end.
+   */
+  async runUntil(
+    stopped: () => boolean,
+    context: SimContext,
+    scenario: () => Promise<void>,
+  ): Promise<boolean> {
+    let over = false;
+    const done = (): void => void (over = true);
+    const answer = context.call('scenario', scenario);
+    answer.then(done, done);
+    await this.#runWhile(() => !over && !stopped(), Infinity);
+    if (!over) return false;
+    await answer.catch((error: unknown) => {
+      throw this.#bugFailure(error);
+    });
+    return true;
+  }
+
   /** Runs what happens in the next `ns` nanoseconds. */
   runFor(ns: number): Promise<void> {
     return this.#runWhile(() => true, this.#now + ns);

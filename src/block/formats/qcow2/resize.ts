@@ -30,10 +30,18 @@ async function grow(image: Qcow2Image, length: number): Promise<Ret> {
     if (ret < 0) return ret;
   }
   image.length = length;
-  const zeroed = await zeroNew(image, old, length);
-  const ret = zeroed < 0 ? zeroed : await writeSize(image, length);
+  let ret = await dropRemains(image, old, length);
+  if (ret >= 0) ret = await zeroNew(image, old, length);
+  if (ret >= 0) ret = await writeSize(image, old, length);
   if (ret < 0) image.length = old;
   return ret;
+}
+
+/** Clusters past the old end are of a disk that was longer: a power cut ended its shrinking midway. */
+async function dropRemains(image: Qcow2Image, old: number, length: number): Promise<Ret> {
+  const from = image.roundUp(old);
+  const to = Math.min(image.roundUp(length), image.l1.size * image.map.tableSpan);
+  return from < to ? changeClusters(image, from, to - from, 'drop') : OK;
 }
 
 /** What an allocated cluster holds past the old end, or the backing file has there, must not show. */
@@ -63,10 +71,10 @@ async function zeroNew(image: Qcow2Image, old: number, length: number): Promise<
 
 async function shrink(image: Qcow2Image, length: number): Promise<Ret> {
   const old = image.length;
-  const sized = await writeSize(image, length);
+  const sized = await writeSize(image, old, length);
   if (sized < 0) return sized;
   const synced = await image.file.flush();
-  if (synced < 0) return synced;
+  if (synced < 0) return restoreSize(image, old, synced);
   const from = image.roundUp(length);
   const to = image.roundUp(old);
   image.length = length;
@@ -100,17 +108,31 @@ export function change(image: Qcow2Image, operation: () => Promise<Ret>): MaybeR
   });
 }
 
-/** Writes all tables, then the size into the header. */
-async function writeSize(image: Qcow2Image, length: number): Promise<Ret> {
+/** Writes all tables, then the size into the header. On failure the size is `old` again. */
+async function writeSize(image: Qcow2Image, old: number, length: number): Promise<Ret> {
   return change(image, async () => {
     const written = await writeBack(image, false);
     if (written < 0) return written;
     const synced = await image.file.flush();
     if (synced < 0) return synced;
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, BigInt(length));
-    return image.writeHeader(HEADER_SIZE, bytes);
+    const ret = await putSize(image, length);
+    return ret < 0 ? restoreSize(image, old, ret) : ret;
   });
+}
+
+function putSize(image: Qcow2Image, length: number): MaybeRet {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length));
+  return image.writeHeader(HEADER_SIZE, bytes);
+}
+
+/**
+ * The resize failed by `error`, but another size may stand in the header: opened again, the disk would
+ * have it. Where the old one cannot be put back, nothing more may be written. Answers `error`.
+ */
+async function restoreSize(image: Qcow2Image, old: number, error: Ret): Promise<Ret> {
+  if ((await putSize(image, old)) < 0) image.freeze('a resize failed, and so did going back');
+  return error;
 }
 
 /** Moves the L1 table to a place with room for `entries`. */

@@ -1,0 +1,263 @@
+// One seed: a disk is made, then lives through rounds of work, each ended by a shutdown or a power cut at
+// any event. Before each round, and after the last, it is opened, checked and read from end to end.
+
+import { IOVector } from '../base/io-vector.ts';
+import { errorCode } from '../base/ret.ts';
+import { BlockError } from '../block/block-error.ts';
+import { createImage } from '../block/create.ts';
+import { Graph } from '../block/graph.ts';
+import { openGraph } from '../block/open.ts';
+import { registerDriver } from '../block/registry.ts';
+import type { SimRecord } from '../testing/sim-trace.ts';
+import { SimWorld } from '../testing/sim-world.ts';
+import { DiskOracle, OracleError } from './disk-oracle.ts';
+import { BASE, SECTOR, ZERO, fillSectors } from './sector-value.ts';
+import { DISK, SimMachine } from './sim-machine.ts';
+import type { MachineSeams } from './sim-machine.ts';
+import { SimDirector } from './sim-director.ts';
+import { SimFile } from './sim-file.ts';
+import { RING_KINDS } from './sim-rings.ts';
+import { pickShape } from './sim-shapes.ts';
+import type { SimShape } from './sim-shapes.ts';
+import { SimStorage } from './sim-storage.ts';
+
+const MAX_EVENTS = 100_000;
+
+/** What of a world one may change from outside: how canaries get in. */
+export type ScenarioSeams = MachineSeams;
+
+/** How a seed went. */
+export interface ScenarioResult {
+  readonly seed: number;
+  readonly events: number;
+  /** Of all that happened, in its order. */
+  readonly hash: number;
+  /** How often what happened. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** What was wrong, the last events included; undefined for nothing. */
+  readonly failure: string | undefined;
+}
+
+/** Runs `seed`. Never rejects. */
+export async function runSeed(
+  seed: number,
+  seams: ScenarioSeams = {},
+  onRecord: (record: SimRecord) => void = () => {},
+): Promise<ScenarioResult> {
+  const history = new History(onRecord);
+  const world = new SimWorld({ seed, maxEvents: MAX_EVENTS, onRecord: history.add });
+  const counts = new Map<string, number>();
+  const count = (kind: string): void => void counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  let failure: string | undefined;
+  try {
+    await new Scenario(world, count, seams).run();
+  } catch (error) {
+    failure = error instanceof Error ? error.message : String(error);
+  }
+  return { seed, events: world.events, hash: history.hash, counts, failure };
+}
+
+class Scenario {
+  readonly #world: SimWorld;
+  readonly #count: (kind: string) => void;
+  readonly #seams: ScenarioSeams;
+  readonly #shape: SimShape;
+  readonly #storage: SimStorage;
+  #machines = 0;
+  /** Faults before the present round. */
+  #faultsBefore = 0;
+  #oracle: DiskOracle;
+
+  constructor(world: SimWorld, count: (kind: string) => void, seams: ScenarioSeams) {
+    this.#world = world;
+    this.#count = count;
+    this.#seams = seams;
+    this.#shape = pickShape(world.prng);
+    this.#storage = new SimStorage(world.prng);
+    const based = this.#shape.baseBytes / SECTOR;
+    this.#oracle = new DiskOracle(this.#shape.bytes / SECTOR, (sector) =>
+      sector < based ? BASE : ZERO,
+    );
+    registerDriver('sim-storage', {
+      kind: 'protocol',
+      load: async () => ({ driver: this.#storage.driver }),
+    });
+  }
+
+  async run(): Promise<void> {
+    const { prng } = this.#world;
+    await this.#create();
+    for (let round = 1 + prng.below(3); round > 0; round--) {
+      await this.#round();
+      await this.#inspect();
+    }
+  }
+
+  /** The disk comes into being, durably, on storage that does not fail. */
+  async #create(): Promise<void> {
+    const { prng } = this.#world;
+    const { baseBytes, alignment, create } = this.#shape;
+    const base = new Uint8Array(baseBytes);
+    fillSectors(base, 0, BASE);
+    this.#storage.add(new SimFile('base', base));
+    const raw = create === undefined ? this.#shape.bytes : 0;
+    const file = this.#storage.add(new SimFile('top', new Uint8Array(raw), alignment));
+    if (create === undefined) return;
+    const thread = this.#world.newContext('maker');
+    const graph = new Graph(thread);
+    await this.#world.run(thread, async () => {
+      const options = { driver: 'qcow2', size: this.#shape.bytes, ...create };
+      await createImage(graph, { ...options, file: { driver: 'sim-storage', disk: 'top' } });
+    });
+    thread.terminate();
+    file.persist(file.mark);
+    file.cut(prng);
+  }
+
+  #machine(): SimMachine {
+    const { prng } = this.#world;
+    return new SimMachine({
+      world: this.#world,
+      name: String(++this.#machines),
+      rings: prng.pick(RING_KINDS),
+      oracle: this.#oracle,
+      cluster: this.#shape.cluster,
+      mayFail: () => this.#storage.faults > this.#faultsBefore,
+      count: this.#count,
+      seams: this.#seams,
+    });
+  }
+
+  /** Power on, work, and off again one way or the other. */
+  async #round(): Promise<void> {
+    const { prng } = this.#world;
+    const storage = this.#storage;
+    this.#faultsBefore = storage.faults;
+    storage.syncPercent = prng.pick([0, 30, 70, 95, 100]);
+    storage.faultPermille = prng.pick([0, 0, 0, 3, 20]);
+    const cutAt = prng.chance(60)
+      ? this.#world.events + prng.below(prng.pick([60, 300, 1000]))
+      : Infinity;
+    const machine = this.#machine();
+    const over = await this.#world.runUntil(
+      () => this.#world.events >= cutAt,
+      machine.page,
+      () => this.#work(machine),
+    );
+    if (!over) this.#powerCut(machine);
+    storage.faultPermille = 0;
+  }
+
+  /** Nothing failed, and all was closed: no cluster may be lost. */
+  #clean = false;
+
+  /** Clusters that may be lost: any number after a power cut, for some show only when the file grows. */
+  #leaks = 0;
+
+  async #work(machine: SimMachine): Promise<void> {
+    const { prng } = this.#world;
+    try {
+      await machine.open(this.#shape.options(prng));
+    } catch (error) {
+      return this.#excuse(error, 'an open');
+    }
+    const director = new SimDirector(
+      this.#world,
+      machine,
+      this.#storage,
+      this.#oracle,
+      this.#count,
+    );
+    const guest = machine.vcpu.call('guest', () => {
+      const tasks = 1 + prng.below(5);
+      return machine.guest.run(tasks, 2 + prng.below(10));
+    });
+    await Promise.all([guest, director.run(prng.below(6))]);
+    const began = this.#oracle.now;
+    try {
+      await machine.close();
+    } catch (error) {
+      return this.#excuse(error, 'a close');
+    }
+    this.#count('shutdown');
+    this.#oracle.flushed(began);
+    // Not the promises of a close that failed.
+    this.#clean = this.#storage.faults === this.#faultsBefore;
+    const open = [...this.#storage.files.values()].filter((file) => file.handles > 0);
+    const leaks = [...open.map((file) => `'${file.name}' is open`), ...machine.leaks()];
+    if (leaks.length > 0) throw new OracleError(`after a shutdown ${leaks.join(', ')}`);
+  }
+
+  /** What failed because storage did is no bug. */
+  #excuse(error: unknown, what: string): void {
+    if (this.#storage.faults === this.#faultsBefore) throw error;
+    if (!(error instanceof BlockError)) throw error;
+    this.#count(`${what} failed`);
+  }
+
+  #powerCut(machine: SimMachine): void {
+    const { prng } = this.#world;
+    this.#world.note('the power fails');
+    this.#count('power cut');
+    machine.terminate();
+    this.#clean = false;
+    for (const file of this.#storage.files.values()) file.cut(prng);
+  }
+
+  /** The survivors: whole, and with what they promised. */
+  async #inspect(): Promise<void> {
+    const { prng } = this.#world;
+    const storage = this.#storage;
+    const thread = this.#world.newContext(`check${this.#machines}`);
+    const graph = new Graph(thread);
+    storage.syncPercent = 100;
+    // Also what was closed in peace lives through a power cut.
+    for (const file of storage.files.values()) file.cut(prng);
+    const clean = this.#clean;
+    this.#clean = false;
+    await this.#world.run(thread, async () => {
+      const root = await openGraph(graph, this.#shape.options(prng));
+      if (root.state.check !== undefined) {
+        const found = await root.check(prng.chance(50) ? 'leaks' : 'none');
+        const { leaks, leaksFixed, corruptions } = found;
+        this.#world.note(`check: ${corruptions} corrupt, ${leaks} leaks, ${leaksFixed} fixed`);
+        if (found.corruptions + found.checkErrors > 0) {
+          throw new OracleError(`the image is corrupt: ${found.messages.slice(0, 5).join('; ')}`);
+        }
+        if (clean && found.leaks + found.leaksFixed > this.#leaks) {
+          throw new OracleError(`leaks after a shutdown: ${found.messages.slice(0, 5).join('; ')}`);
+        }
+        this.#leaks = clean ? found.leaks : Infinity;
+      }
+      const bytes = new Uint8Array(root.length);
+      const ret = await root.preadv(0, IOVector.of(bytes));
+      if (ret < 0) throw new OracleError(`the disk cannot be read: ${errorCode(ret)}`);
+      this.#oracle.reopened(bytes);
+      await graph.blockdevDel(DISK);
+    });
+    thread.terminate();
+    this.#count('inspection');
+  }
+}
+
+/** FNV-1a over everything that happened. */
+class History {
+  hash = 0x811c9dc5;
+  readonly add: (record: SimRecord) => void;
+
+  constructor(next: (record: SimRecord) => void) {
+    this.add = (record): void => {
+      this.#text(record.thread);
+      this.#text(record.label);
+      this.#word(record.at);
+      next(record);
+    };
+  }
+
+  #text(text: string): void {
+    for (let i = 0; i < text.length; i++) this.#word(text.charCodeAt(i));
+  }
+  #word(word: number): void {
+    this.hash = Math.imul(this.hash ^ (word | 0), 0x01000193) >>> 0;
+  }
+}
