@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { expect, test } from './fixtures.ts';
 
 const ROWS =
-  'null-co/depth-32|opfs-raw/seqwrite-64k|idb/randread-4k|http/randread-64k/0ms|move/opfs-qcow2|iothreads/two-disks-on-two|parse/batch-1$';
+  'null-co/depth-32|opfs-raw/seqwrite-64k|idb/randread-4k|http/randread-64k/0ms|move/opfs-qcow2|iothreads/two-queues-on-two|parse/batch-1$';
 
 test('the benchmark measures every kind of row, and its text can be copied', async ({
   page,

@@ -13,9 +13,9 @@ const DEVICE = 'bench';
 /** Counts whose being zero says something. */
 const ALWAYS: ReadonlySet<string> = new Set(['requests', 'promises', 'viewsMade', 'loopSleeps']);
 
-/** Guest RAM of GUEST_RAM_BYTES, and the device's scratch behind it. */
+/** Guest RAM of GUEST_RAM_BYTES, and the device's scratch behind it, for two queues. */
 export function newGuestMemory(): WebAssembly.Memory {
-  const pages = Math.ceil((GUEST_RAM_BYTES + QUEUE_SCRATCH_BYTES) / WASM_PAGE);
+  const pages = Math.ceil((GUEST_RAM_BYTES + 2 * QUEUE_SCRATCH_BYTES) / WASM_PAGE);
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 }
 

@@ -34,8 +34,10 @@ const MAX_SEGMENTS = 16;
 /** Most data in flight: 128 requests of 4 KiB, 32 of 64 KiB. Bytes. */
 const DATA_BYTES = 2 * 1024 * 1024;
 const RING_BYTES: number = DriverQueue.bytes(QUEUE_SIZE, MAX_SEGMENTS);
-/** Guest RAM: the ring, then the data of each request in flight. Bytes. */
-export const GUEST_RAM_BYTES: number = RING_BYTES + DATA_BYTES;
+/** Guest RAM: the rings, then the data of each request in flight. Bytes. */
+export const GUEST_RAM_BYTES: number = 2 * RING_BYTES + DATA_BYTES;
+/** Where the data begin: there is room for two queues. */
+const DATA_AT = 2 * RING_BYTES;
 /** The cookie of a flush; requests with data have the number of their buffer. */
 const FLUSH = -1;
 /** The clock is read once in this many looks at the ring. */
@@ -56,6 +58,8 @@ export interface GuestDevice {
   readonly memory: WebAssembly.Memory;
   readonly channel: SharedArrayBuffer;
   readonly doorbell: Int32Array;
+  /** Of the second queue's IOThread, where the device has two: requests then go to them by turns. */
+  readonly secondDoorbell?: Int32Array;
   /** What requests are spread over, bytes. */
   readonly diskBytes: number;
 }
@@ -70,9 +74,10 @@ export class Guest {
   readonly #clock: Clock;
   readonly #workload: Workload;
   readonly #type: number;
-  readonly #queue: DriverQueue;
+  /** One or two. */
+  readonly #queues: readonly DriverQueue[];
   readonly #channel: TransportChannel;
-  readonly #notifier: EventNotifier;
+  readonly #notifiers: readonly EventNotifier[];
   readonly #offsets: BlockOffsets;
   readonly #onDone: (cookie: number, status: number) => void;
   /** Writes until the next flush, and the buffers that wait for it. */
@@ -92,27 +97,35 @@ export class Guest {
     this.#clock = clock;
     this.#workload = workload;
     this.#type = workload.op === 'read' ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
-    this.#channel = new TransportChannel(device.channel, 1);
-    this.#notifier = new EventNotifier(
-      this.#channel.words,
-      this.#channel.kickIndex(0),
-      device.doorbell,
+    this.#channel = new TransportChannel(
+      device.channel,
+      device.secondDoorbell === undefined ? 1 : 2,
+    );
+    const { words } = this.#channel;
+    const doorbells = [device.doorbell, device.secondDoorbell ?? []].flat();
+    this.#notifiers = doorbells.map(
+      (doorbell, q) => new EventNotifier(words, this.#channel.kickIndex(q), doorbell),
     );
     const ram = new Uint8Array(device.memory.buffer, 0, GUEST_RAM_BYTES);
-    ram.fill(0xa5, RING_BYTES);
-    this.#queue = new DriverQueue({
-      memory: ram,
-      offset: 0,
-      size: QUEUE_SIZE,
-      maxSegments: MAX_SEGMENTS,
-      eventIdx: true,
-    });
+    ram.fill(0xa5, DATA_AT);
+    this.#queues = doorbells.map(
+      (_, q) =>
+        new DriverQueue({
+          memory: ram,
+          offset: q * RING_BYTES,
+          size: QUEUE_SIZE,
+          maxSegments: MAX_SEGMENTS,
+          eventIdx: true,
+        }),
+    );
     this.#offsets = new BlockOffsets(device.diskBytes, workload);
     this.#onDone = (cookie, status): void => this.#finish(cookie, status);
-    const { size, desc, avail, used } = this.#queue.config;
-    this.#channel.setQueue(0, { size, desc, avail, used, lastAvail: 0, usedIdx: 0 });
+    for (const [q, queue] of this.#queues.entries()) {
+      const { size, desc, avail, used } = queue.config;
+      this.#channel.setQueue(q, { size, desc, avail, used, lastAvail: 0, usedIdx: 0 });
+    }
     this.#channel.start(FEATURES, true);
-    this.#notifier.set();
+    for (const notifier of this.#notifiers) notifier.set();
   }
 
   /**
@@ -125,7 +138,7 @@ export class Guest {
     this.#done = this.#failed = this.#kicks = this.#sleeps = 0;
     this.#untilFlush = this.#workload.flushEvery ?? Infinity;
     this.#refill = true;
-    this.#queue.disableInterrupts();
+    for (const queue of this.#queues) queue.disableInterrupts();
     const start = clock.now();
     const end = start + ns;
     for (let i = 0; i < depth; i++) this.#submit(i);
@@ -156,17 +169,18 @@ export class Guest {
   #submit(buffer: number): void {
     if (this.#untilFlush === 0) {
       this.#parked.push(buffer);
-      if (this.#queue.inFlight === 0) this.#flush();
+      if (this.#inFlight === 0) this.#flush();
       return;
     }
     this.#untilFlush -= 1;
     const { bytes } = this.#workload;
-    const address = RING_BYTES + buffer * bytes;
-    this.#queue.submitOne(this.#type, this.#offsets.next(), address, bytes, buffer);
+    const address = DATA_AT + buffer * bytes;
+    const queue = this.#queues[buffer % this.#queues.length]!;
+    queue.submitOne(this.#type, this.#offsets.next(), address, bytes, buffer);
   }
 
   #flush(): void {
-    this.#queue.submit(VIRTIO_BLK_T_FLUSH, 0, [], 0, FLUSH);
+    this.#queues[0]!.submit(VIRTIO_BLK_T_FLUSH, 0, [], 0, FLUSH);
     this.#kick();
   }
 
@@ -182,18 +196,33 @@ export class Guest {
   }
 
   #drain(): void {
-    while (this.#queue.inFlight > 0) this.#serve();
+    while (this.#inFlight > 0) this.#serve();
   }
 
   #kick(): void {
-    if (!this.#queue.publish()) return;
-    this.#kicks += 1;
-    this.#notifier.set();
+    for (let q = 0; q < this.#queues.length; q++) {
+      if (!this.#queues[q]!.publish()) continue;
+      this.#kicks += 1;
+      this.#notifiers[q]!.set();
+    }
+  }
+
+  get #inFlight(): number {
+    return this.#queues.reduce((sum, queue) => sum + queue.inFlight, 0);
+  }
+  #reap(): number {
+    let reaped = 0;
+    for (let q = 0; q < this.#queues.length; q++) reaped += this.#queues[q]!.reap(this.#onDone);
+    return reaped;
+  }
+  #hasUsed(): boolean {
+    for (let q = 0; q < this.#queues.length; q++) if (this.#queues[q]!.hasUsed()) return true;
+    return false;
   }
 
   /** Reaps what there is and submits as much again; where there is nothing, waits. */
   #serve(): void {
-    if (this.#queue.reap(this.#onDone) > 0) this.#kick();
+    if (this.#reap() > 0) this.#kick();
     else this.#wait();
   }
 
@@ -214,7 +243,7 @@ export class Guest {
   #pollOnce(): boolean {
     const end = this.#clock.now() + POLL_NS;
     do {
-      for (let i = 0; i < LOOKS_PER_CLOCK; i++) if (this.#queue.hasUsed()) return true;
+      for (let i = 0; i < LOOKS_PER_CLOCK; i++) if (this.#hasUsed()) return true;
     } while (this.#clock.now() < end);
     return false;
   }
@@ -224,17 +253,18 @@ export class Guest {
     // Read before "waiting" is published: a device that sees the flag bumps it afterwards.
     const seq = channel.callSeq;
     channel.setWaiting(WAIT_ATOMICS);
-    if (!this.#queue.enableInterrupts()) {
+    if (!this.#queues.map((queue) => queue.enableInterrupts()).includes(true)) {
       this.#sleeps += 1;
       const woken = Atomics.wait(channel.words, channel.callIndex, seq, STUCK_MS);
-      if (woken === 'timed-out' && !this.#queue.hasUsed()) this.#stuck();
+      if (woken === 'timed-out' && !this.#hasUsed()) this.#stuck();
     }
     channel.setWaiting(WAIT_NONE);
-    this.#queue.disableInterrupts();
+    for (const queue of this.#queues) queue.disableInterrupts();
   }
 
   #stuck(): never {
-    const { inFlight, broken } = this.#queue;
+    const inFlight = this.#inFlight;
+    const broken = this.#queues.some((queue) => queue.broken);
     const reason = broken ? 'the used ring is nonsense' : `device state ${this.#channel.broken}`;
     throw new Error(`${inFlight} requests unanswered for ${STUCK_MS} ms: ${reason}`);
   }

@@ -3,6 +3,7 @@
 
 import { openDisk, startIOThread } from '../../index.ts';
 import type { IOThread } from '../../index.ts';
+import type { VqMapping } from '../../iothread/vq-mapping.ts';
 import { newGuestMemory } from './disk-under-test.ts';
 import { GUEST_RAM_BYTES } from './guest.ts';
 import type { GuestDevice } from './guest.ts';
@@ -17,7 +18,7 @@ import { READ_4K } from './workload.ts';
 const DISK_BYTES = 1024 ** 3;
 const DEPTH = 32;
 
-export const iothreadRows: readonly Row[] = [twoDisksRow()];
+export const iothreadRows: readonly Row[] = [twoDisksRow(), twoQueuesRow()];
 
 function twoDisksRow(): Row {
   const name = 'iothreads/two-disks-on-two';
@@ -35,6 +36,41 @@ function twoDisksRow(): Row {
         return { name, unit: 'IOPS', ...figures, counts: requests };
       } finally {
         for (const guest of guests) guest.terminate();
+        await Promise.all(threads.map((thread) => thread.close()));
+      }
+    },
+  };
+}
+
+/** One device with two queues, driven by one guest: each on an IOThread of its own, beside both on one. */
+function twoQueuesRow(): Row {
+  const name = 'iothreads/two-queues-on-two';
+  return {
+    name,
+    async run({ rounds }) {
+      const guest = startGuest();
+      const threads = await Promise.all(['one', 'two'].map((id) => startIOThread({ id })));
+      const [one, two] = [threads[0]!, threads[1]!];
+      try {
+        const apart = await newDisk(one, [{ iothread: one }, { iothread: two }]);
+        const together = await newDisk(one, [{ iothread: one }]);
+        const ours = await guest.control.attach(apart.device, READ_4K);
+        const theirs = await guest.control.attach(together.device, READ_4K);
+        let requests = 0;
+        const figures = await sideBySide(
+          rounds,
+          async (ns) => {
+            const sample = await guest.control.run(ours, 2 * DEPTH, ns);
+            requests += sample.requests;
+            return sample;
+          },
+          (ns) => guest.control.run(theirs, 2 * DEPTH, ns),
+        );
+        await apart.close();
+        await together.close();
+        return { name, unit: 'IOPS', ...figures, counts: { requests } };
+      } finally {
+        guest.terminate();
         await Promise.all(threads.map((thread) => thread.close()));
       }
     },
@@ -79,7 +115,11 @@ interface DrivenDisk {
   close(): Promise<void>;
 }
 
-async function newDisk(thread: IOThread): Promise<DrivenDisk> {
+/** With a `mapping` the device has two queues. */
+async function newDisk(
+  thread: IOThread,
+  mapping?: readonly VqMapping<IOThread>[],
+): Promise<DrivenDisk> {
   const what = { driver: 'null-co', size: DISK_BYTES, 'read-zeroes': false };
   const disk = await openDisk(what, { thread });
   const memory = newGuestMemory();
@@ -88,12 +128,14 @@ async function newDisk(thread: IOThread): Promise<DrivenDisk> {
     ramBase: 0,
     ramBytes: GUEST_RAM_BYTES,
     scratch: GUEST_RAM_BYTES,
-    numQueues: 1,
+    numQueues: mapping === undefined ? 1 : 2,
+    ...(mapping === undefined ? {} : { iothreadVqMapping: mapping }),
   });
   const device = {
     memory,
     channel: handle.channel.words.buffer as SharedArrayBuffer,
     doorbell: handle.doorbell()!, // of a thread on shared memory
+    ...(mapping === undefined ? {} : { secondDoorbell: handle.doorbell(1)! }),
     diskBytes: DISK_BYTES,
   };
   const close = async (): Promise<void> => {

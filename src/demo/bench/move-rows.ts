@@ -43,7 +43,7 @@ function moveRow(name: string, what: BlockdevOptions): Row {
         }
         const [value, baseline] = [median(pauses), median(opening)];
         const p99Us = Math.round(quantile(pauses, 0.99) * 1000);
-        const counts = { moves: pauses.length, p99Us, requests };
+        const counts = { requests, moves: pauses.length, p99Us };
         return { name, unit: 'ms', value, baseline, ratio: baseline / value, counts };
       } finally {
         await Promise.all(threads.map((thread) => thread.close()));
