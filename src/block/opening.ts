@@ -74,14 +74,10 @@ export class Opening {
       throw new BlockError('EINVAL', `option 'driver' is missing, and 'file' to guess it from`);
     }
     const fileNode = await this.open(file, { ...at, role: 'file', depth: at.depth + 1 });
-    const { probeImage } = await import('./probe.ts');
+    const { guessedRaw, probeImage } = await import('./probe.ts');
     const probed = await probeImage(fileNode);
     if (probed.headGuard !== undefined && !at.readOnly && !fileNode.readOnly) {
-      this.#extra.onNotice?.(
-        fileNode.name,
-        `${fileNode.filename}: no known format, so taken as raw; writes that would make it look ` +
-          "like another format are refused (driver: 'raw' lifts that)",
-      );
+      this.#extra.onNotice?.(fileNode.name, guessedRaw(fileNode.filename));
     }
     const rest = { ...options.rest, file: fileNode.name };
     return this.#openWith(probed, { ...options, rest }, at);

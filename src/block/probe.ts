@@ -28,6 +28,14 @@ export async function probeImage(file: BlockNode): Promise<Probed> {
   return { driver, headGuard: (changed) => likeliest(formats, changed) };
 }
 
+/** Tells that `filename` was guessed to be raw and is writable. */
+export function guessedRaw(filename: string): string {
+  return (
+    `${filename}: no known format, so taken as raw; writes that would make it look ` +
+    "like another format are refused (driver: 'raw' lifts that)"
+  );
+}
+
 /** What `probeImage` answers for a format that was guessed to be raw before. */
 export async function headGuard(): Promise<HeadGuard> {
   const formats = await Promise.all(driverNames('format').map((name) => loadDriver(name)));
