@@ -24,7 +24,7 @@ const ENOUGH_SEEDS = 1000;
 /** What has to happen, on average in one seed of a hundred at least. */
 const KINDS = [
   'read', 'write', 'zeroes', 'discard', 'flush', 'failed request', 'guest reset',
-  'move', 'drain', 'check', 'resize', 'failed act', 'power cut', 'shutdown', 'inspection',
+  'move', 'drain', 'check', 'resize', 'map', 'convert', 'generation', 'failed act', 'power cut', 'shutdown', 'inspection',
 ]; // prettier-ignore
 
 type Print = (line: string) => void;

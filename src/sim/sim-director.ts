@@ -3,6 +3,9 @@
 
 import { ENOTSUP } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
+import { convertDisk } from '../block/jobs/convert.ts';
+import { Job } from '../block/jobs/job.ts';
+import { mapDisk } from '../block/jobs/map.ts';
 import type { Prng } from '../testing/prng.ts';
 import type { SimWorld } from '../testing/sim-world.ts';
 import { SECTOR, ZERO } from './sector-value.ts';
@@ -10,6 +13,7 @@ import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle } from './disk-oracle.ts';
 import { DISK } from './sim-machine.ts';
 import type { SimMachine } from './sim-machine.ts';
+import type { SimServer } from './sim-server.ts';
 import type { SimStorage } from './sim-storage.ts';
 
 export class SimDirector {
@@ -17,21 +21,27 @@ export class SimDirector {
   readonly #prng: Prng;
   readonly #machine: SimMachine;
   readonly #storage: SimStorage;
+  readonly #server: SimServer;
   readonly #oracle: DiskOracle;
   readonly #count: (kind: string) => void;
+  readonly #mayFail: () => boolean;
 
   constructor(
     world: SimWorld,
     machine: SimMachine,
     storage: SimStorage,
+    server: SimServer,
     oracle: DiskOracle,
+    mayFail: () => boolean,
     count: (kind: string) => void,
   ) {
     this.#world = world;
     this.#prng = world.prng;
     this.#machine = machine;
     this.#storage = storage;
+    this.#server = server;
     this.#oracle = oracle;
+    this.#mayFail = mayFail;
     this.#count = count;
   }
 
@@ -40,12 +50,11 @@ export class SimDirector {
     for (let left = acts; left > 0; left--) {
       const pause = this.#prng.pick([0, 10_000, 300_000, 3e6, 30e6]);
       if (pause > 0) await this.#machine.page.sleep(pause);
-      const faults = this.#storage.faults;
       try {
         await this.#act();
       } catch (error) {
         // What failed because storage did is no bug.
-        if (!(error instanceof BlockError) || this.#storage.faults === faults) throw error;
+        if (!(error instanceof BlockError) || !this.#mayFail()) throw error;
         this.#count('failed act');
       }
     }
@@ -59,6 +68,9 @@ export class SimDirector {
       () => this.#check(),
       () => this.#reset(),
       () => this.#resize(),
+      () => this.#map(),
+      () => this.#convert(),
+      () => this.#generation(),
     ];
     return this.#prng.pick(acts)();
   }
@@ -83,7 +95,8 @@ export class SimDirector {
       const tickets = guest.takeLeftBehind();
       await backend.whileDrained(async () => {
         for (const ticket of tickets) this.#oracle.over(ticket, false);
-        const requests = (): number => files.reduce((sum, file) => sum + file.requests, 0);
+        const requests = (): number =>
+          files.reduce((sum, file) => sum + file.requests, this.#server.requests);
         const before = requests();
         const busy = files.find((file) => file.inFlight > 0);
         if (busy !== undefined) throw new OracleError(`drained, but '${busy.name}' is at work`);
@@ -120,6 +133,52 @@ export class SimDirector {
     if (ret === -ENOTSUP) return;
     if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
     this.#count('resize');
+  }
+
+  /** From start to end, without a gap. */
+  async #map(): Promise<void> {
+    this.#world.note('map');
+    const { io, backend } = this.#machine;
+    const { length } = backend;
+    const job = (): Job => new Job('map', io);
+    const entries = await io.call('map', () => mapDisk(backend, 0, length, job()));
+    const end = entries.reduce((at, entry) => (entry.start === at ? at + entry.length : NaN), 0);
+    if (end !== length) throw new OracleError(`the map ends at ${end} of ${length} bytes`);
+    this.#count('map');
+  }
+
+  /** Into a new image, which is there afterwards, or not when somebody wrote meanwhile. */
+  async #convert(): Promise<void> {
+    const disk = `copy${this.#world.events}`;
+    this.#world.note(`convert to ${disk}`);
+    const { io, graph } = this.#machine;
+    const target = { driver: 'qcow2', cluster_size: 512, file: { driver: 'sim-storage', disk } };
+    let done = false;
+    try {
+      await io.call('convert', () => convertDisk(graph, DISK, target, new Job(disk, io)));
+      done = true;
+      this.#count('convert');
+    } catch (error) {
+      if (!(error instanceof BlockError) || error.code !== 'ESTALE') throw error;
+      this.#count('stale convert');
+    }
+    const file = this.#storage.files.get(disk);
+    if (done !== (file !== undefined))
+      throw new OracleError(`convert: ${disk} is ${done ? 'not' : ''} there`);
+    if (file !== undefined && file.handles > 0) throw new OracleError(`convert left ${disk} open`);
+    this.#storage.files.delete(disk);
+  }
+
+  async #generation(): Promise<void> {
+    this.#world.note('generation');
+    const { io, graph } = this.#machine;
+    const before = graph.get(DISK).writeGeneration;
+    const first = await io.call('generation', () => graph.get(DISK).generation());
+    const second = await io.call('generation', () => graph.get(DISK).generation());
+    const same = graph.get(DISK).writeGeneration === before;
+    if (same && first !== second)
+      throw new OracleError('another generation, but nothing was written');
+    this.#count('generation');
   }
 
   async #reset(): Promise<void> {

@@ -7,6 +7,7 @@ import { BlockError } from '../block/block-error.ts';
 import { createImage } from '../block/create.ts';
 import { Graph } from '../block/graph.ts';
 import { openGraph } from '../block/open.ts';
+import { httpDriver } from '../block/protocols/http.ts';
 import { registerDriver } from '../block/registry.ts';
 import type { SimRecord } from '../testing/sim-trace.ts';
 import { SimWorld } from '../testing/sim-world.ts';
@@ -19,6 +20,7 @@ import { SimFile } from './sim-file.ts';
 import { RING_KINDS } from './sim-rings.ts';
 import { pickShape } from './sim-shapes.ts';
 import type { SimShape } from './sim-shapes.ts';
+import { SimServer } from './sim-server.ts';
 import { SimStorage } from './sim-storage.ts';
 
 const MAX_EVENTS = 100_000;
@@ -63,6 +65,8 @@ class Scenario {
   readonly #seams: ScenarioSeams;
   readonly #shape: SimShape;
   readonly #storage: SimStorage;
+  readonly #server: SimServer;
+  readonly #base: Uint8Array;
   #machines = 0;
   /** Faults before the present round. */
   #faultsBefore = 0;
@@ -74,6 +78,9 @@ class Scenario {
     this.#seams = seams;
     this.#shape = pickShape(world.prng);
     this.#storage = new SimStorage(world.prng);
+    this.#base = new Uint8Array(this.#shape.baseBytes);
+    fillSectors(this.#base, 0, BASE);
+    this.#server = new SimServer(world, this.#base);
     const based = this.#shape.baseBytes / SECTOR;
     this.#oracle = new DiskOracle(this.#shape.bytes / SECTOR, (sector) =>
       sector < based ? BASE : ZERO,
@@ -82,6 +89,8 @@ class Scenario {
       kind: 'protocol',
       load: async () => ({ driver: this.#storage.driver }),
     });
+    const http = httpDriver(this.#server.fetch);
+    registerDriver('http', { kind: 'protocol', load: async () => ({ driver: http }) });
   }
 
   async run(): Promise<void> {
@@ -96,10 +105,8 @@ class Scenario {
   /** The disk comes into being, durably, on storage that does not fail. */
   async #create(): Promise<void> {
     const { prng } = this.#world;
-    const { baseBytes, alignment, create } = this.#shape;
-    const base = new Uint8Array(baseBytes);
-    fillSectors(base, 0, BASE);
-    this.#storage.add(new SimFile('base', base));
+    const { alignment, create } = this.#shape;
+    this.#storage.add(new SimFile('base', this.#base));
     const raw = create === undefined ? this.#shape.bytes : 0;
     const file = this.#storage.add(new SimFile('top', new Uint8Array(raw), alignment));
     if (create === undefined) return;
@@ -114,6 +121,11 @@ class Scenario {
     file.cut(prng);
   }
 
+  /** What failed on purpose so far. */
+  get #faults(): number {
+    return this.#storage.faults + this.#server.faults;
+  }
+
   #machine(): SimMachine {
     const { prng } = this.#world;
     return new SimMachine({
@@ -122,7 +134,7 @@ class Scenario {
       rings: prng.pick(RING_KINDS),
       oracle: this.#oracle,
       cluster: this.#shape.cluster,
-      mayFail: () => this.#storage.faults > this.#faultsBefore,
+      mayFail: () => this.#faults > this.#faultsBefore,
       count: this.#count,
       seams: this.#seams,
     });
@@ -132,9 +144,10 @@ class Scenario {
   async #round(): Promise<void> {
     const { prng } = this.#world;
     const storage = this.#storage;
-    this.#faultsBefore = storage.faults;
+    this.#faultsBefore = this.#faults;
     storage.syncPercent = prng.pick([0, 30, 70, 95, 100]);
     storage.faultPermille = prng.pick([0, 0, 0, 3, 20]);
+    this.#server.faultPercent = prng.pick([0, 0, 10, 40]);
     const cutAt = prng.chance(60)
       ? this.#world.events + prng.below(prng.pick([60, 300, 1000]))
       : Infinity;
@@ -144,8 +157,10 @@ class Scenario {
       machine.page,
       () => this.#work(machine),
     );
-    if (!over) this.#powerCut(machine);
+    machine.terminate();
+    if (!over) this.#powerCut();
     storage.faultPermille = 0;
+    this.#server.restart();
   }
 
   /** Nothing failed, and all was closed: no cluster may be lost. */
@@ -161,11 +176,14 @@ class Scenario {
     } catch (error) {
       return this.#excuse(error, 'an open');
     }
+    this.#server.pinned = true;
     const director = new SimDirector(
       this.#world,
       machine,
       this.#storage,
+      this.#server,
       this.#oracle,
+      () => this.#faults > this.#faultsBefore,
       this.#count,
     );
     const guest = machine.vcpu.call('guest', () => {
@@ -182,24 +200,24 @@ class Scenario {
     this.#count('shutdown');
     this.#oracle.flushed(began);
     // Not the promises of a close that failed.
-    this.#clean = this.#storage.faults === this.#faultsBefore;
+    this.#clean = this.#faults === this.#faultsBefore;
     const open = [...this.#storage.files.values()].filter((file) => file.handles > 0);
     const leaks = [...open.map((file) => `'${file.name}' is open`), ...machine.leaks()];
+    if (this.#server.open.size > 0) leaks.push(`${this.#server.open.size} answers are waited for`);
     if (leaks.length > 0) throw new OracleError(`after a shutdown ${leaks.join(', ')}`);
   }
 
   /** What failed because storage did is no bug. */
   #excuse(error: unknown, what: string): void {
-    if (this.#storage.faults === this.#faultsBefore) throw error;
+    if (this.#faults === this.#faultsBefore) throw error;
     if (!(error instanceof BlockError)) throw error;
     this.#count(`${what} failed`);
   }
 
-  #powerCut(machine: SimMachine): void {
+  #powerCut(): void {
     const { prng } = this.#world;
     this.#world.note('the power fails');
     this.#count('power cut');
-    machine.terminate();
     this.#clean = false;
     for (const file of this.#storage.files.values()) file.cut(prng);
   }

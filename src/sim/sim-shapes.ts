@@ -39,13 +39,20 @@ export function pickShape(prng: Prng): SimShape {
     lazy_refcounts: prng.chance(30),
     ...(based ? { backing_file: 'base', backing_fmt: 'raw' } : {}),
   };
-  const base: OptionTree = {
-    driver: 'raw',
-    'node-name': 'base',
-    file: { driver: 'sim-storage', disk: 'base' },
-  };
+  const overHttp = based && prng.chance(50);
+  const base: OptionTree = overHttp
+    ? {
+        driver: 'http',
+        'node-name': 'base',
+        url: 'http://simulated/base',
+        'chunk-size': 4096,
+        'cache-size': 4 * 4096,
+        readahead: prng.pick([0, 8192]),
+        timeout: 2,
+      }
+    : { driver: 'raw', 'node-name': 'base', file: { driver: 'sim-storage', disk: 'base' } };
   return {
-    name: based ? 'qcow2 over raw' : 'qcow2',
+    name: overHttp ? 'qcow2 over http' : based ? 'qcow2 over raw' : 'qcow2',
     bytes,
     baseBytes: based ? prng.pick([bytes, 512 * (1 + prng.below(bytes / 512))]) : 0,
     cluster,
