@@ -181,7 +181,6 @@ class Scenario {
       this.#world,
       machine,
       this.#storage,
-      this.#server,
       this.#oracle,
       () => this.#faults > this.#faultsBefore,
       this.#count,

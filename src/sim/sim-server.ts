@@ -16,9 +16,8 @@ export class SimServer {
   faultPercent = 0;
   /** Somebody opened the image: when it changes now, that is to be noticed. */
   pinned = false;
-  /** Requests that went wrong, and all. */
+  /** Requests that went wrong. */
   faults = 0;
-  requests = 0;
   /** Requests whose answers were not taken to their end or given up. */
   readonly open: Set<object> = new Set<object>();
   readonly #world: SimWorld;
@@ -41,7 +40,6 @@ export class SimServer {
 
   /** For `httpDriver`. */
   readonly fetch: typeof fetch = async (_url, init) => {
-    this.requests += 1;
     const thread = this.#world.current!;
     const signal = init!.signal!;
     const request = {};
