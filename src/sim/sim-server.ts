@@ -96,7 +96,11 @@ function wait(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error);
-    const cancel = never ? (): void => {} : thread.hostEvent(label, LATENCY, resolve);
+    const passed = (): void => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    };
+    const cancel = never ? (): void => {} : thread.hostEvent(label, LATENCY, passed);
     const abort = (): void => {
       cancel();
       reject(signal.reason as Error);
