@@ -32,9 +32,8 @@ export interface Reading {
 
 /** A resize under way. */
 export interface Resizing {
-  readonly began: number;
-  readonly before: number;
   readonly wanted: number;
+  readonly changes: readonly Change[];
 }
 
 /** A broken promise. */
@@ -118,21 +117,32 @@ export class DiskOracle {
     });
   }
 
-  /** The disk is to have `sectors`; a cut may leave as many from now on. */
-  resizes(sectors: number): Resizing {
-    const began = ++this.#tick;
-    this.#lengths.unshift({ sectors, done: Infinity });
-    while (this.#sectors.length < sectors) this.#sectors.push([settled([ZERO], 0)]);
-    return { began, before: this.sectors, wanted: sectors };
+  /**
+   * The disk is to have `sectors`; a cut may leave as many from now on. What is new, or was cut off,
+   * holds zeroes when it shows again.
+   */
+  resizes(wanted: number): Resizing {
+    const issued = ++this.#tick;
+    const before = this.sectors;
+    this.#lengths.unshift({ sectors: wanted, done: Infinity });
+    while (this.#sectors.length < wanted) this.#sectors.push([settled([ZERO], 0)]);
+    const changes: Change[] = [];
+    for (let sector = Math.min(before, wanted); sector < Math.max(before, wanted); sector++) {
+      const change = { values: [ZERO], issued, done: Infinity, sure: false };
+      changes.push(change);
+      this.#sectors[sector]!.push(change);
+    }
+    return { wanted, changes };
   }
 
-  /** It has `sectors` now. What is new, or was cut off, holds one of `values` when it shows. */
-  resized({ began, before, wanted }: Resizing, sectors: number, values: readonly number[]): void {
+  /** It has `sectors` now. */
+  resized({ wanted, changes }: Resizing, sectors: number): void {
     const done = ++this.#tick;
     this.#lengths.find((length) => length.done === Infinity)!.done = done;
     this.#lengths.push({ sectors, done });
-    for (let sector = Math.min(before, wanted); sector < Math.max(before, wanted); sector++) {
-      this.#sectors[sector]!.push({ values, issued: began, done, sure: sectors === wanted });
+    for (const change of changes) {
+      change.done = done;
+      change.sure = sectors === wanted;
     }
   }
 

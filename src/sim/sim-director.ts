@@ -8,7 +8,7 @@ import { Job } from '../block/jobs/job.ts';
 import { mapDisk } from '../block/jobs/map.ts';
 import type { Prng } from '../testing/prng.ts';
 import type { SimWorld } from '../testing/sim-world.ts';
-import { SECTOR, ZERO } from './sector-value.ts';
+import { SECTOR } from './sector-value.ts';
 import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle } from './disk-oracle.ts';
 import { DISK } from './sim-machine.ts';
@@ -126,7 +126,7 @@ export class SimDirector {
     await io.call('drain', () => backend.drain());
     const resizing = this.#oracle.resizes(sectors);
     const ret = await io.call('resize', () => backend.truncate(sectors * SECTOR));
-    this.#oracle.resized(resizing, backend.length / SECTOR, [ZERO]);
+    this.#oracle.resized(resizing, backend.length / SECTOR);
     await vcpu.call('limit', () => guest.limit(Infinity));
     if (ret === -ENOTSUP) return;
     if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
