@@ -1,5 +1,5 @@
-// End-to-end tests: two files at a time, for no test goes by how long something takes, and no retries,
-// since a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
+// End-to-end tests: one at a time, since a guest and its IOThread fill two CPUs, and two guests on them take longer
+// than one after the other; no retries, since a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
 // import any module of the sources, and the preview of the built workbench, which people get.
 
 import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
@@ -23,7 +23,7 @@ const config: PlaywrightTestConfig = defineConfig({
   testMatch: '*.spec.ts',
   testIgnore: '**/engines/**',
   outputDir: '../test-results/e2e',
-  workers: 2,
+  workers: 1,
   retries: 0,
   forbidOnly: Boolean(process.env['CI']),
   timeout: 180_000,
