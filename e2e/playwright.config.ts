@@ -1,6 +1,7 @@
-// End-to-end tests: one at a time, since a guest and its IOThread fill two CPUs, and two guests on them take longer
-// than one after the other; no retries, since a test that passes sometimes is a failing test. Two servers: the dev server, where a test page may
-// import any module of the sources, and the preview of the built workbench, which people get.
+// End-to-end tests: one at a time, since a guest and its IOThread fill two CPUs, and two guests on them
+// take longer than one after the other; no retries, since a test that passes sometimes is a failing
+// test. Two servers: the dev server, where a test page may import any module of the sources, and the
+// preview of the built workbench, which people get.
 
 import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
 import { fileURLToPath } from 'node:url';
