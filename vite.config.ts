@@ -34,7 +34,8 @@ const config: ViteUserConfig = defineConfig({
       input: [`${root}src/demo/index.html`, `${root}src/demo/bench/bench.html`],
     },
   },
-  worker: { format: 'es' },
+  // In one file: a chunk that imports the worker's own runs that a second time in WebKit.
+  worker: { format: 'es', rolldownOptions: { output: { codeSplitting: false } } },
   server: { headers, host: '127.0.0.1', fs: { allow: [root] } },
   preview: { headers, host: '127.0.0.1' },
   test: {

@@ -87,6 +87,8 @@ async function launchWebKit({ folder, url }: LaunchOptions): Promise<ProcessGrou
   ];
   return new ProcessGroup(programOf('webkit'), args, {
     ...process.env,
+    // Where there is no locale it says that its language is 'C', which its own Intl refuses.
+    ...{ LANG: 'en_US.UTF-8', LC_ALL: 'en_US.UTF-8', LANGUAGE: 'en_US' },
     ...places,
     DISPLAY: await display(),
     // No session bus: it would be started, and outlive us.
