@@ -130,7 +130,7 @@ export class DiskOracle {
     for (let sector = Math.min(before, wanted); sector < Math.max(before, wanted); sector++) {
       const change = { values: [ZERO], issued, done: Infinity, sure: false };
       changes.push(change);
-      this.#sectors[sector]!.push(change);
+      this.#add(sector, change);
     }
     return { wanted, changes };
   }
@@ -173,10 +173,15 @@ export class DiskOracle {
     for (let sector = first; sector < first + count; sector++) {
       const change = { values, issued, done: Infinity, sure: false };
       changes.push(change);
-      this.#sectors[sector]!.push(change);
-      for (const reading of this.#readings) reading.seen[sector - reading.first]?.push(change);
+      this.#add(sector, change);
     }
     return { kind, changes };
+  }
+
+  /** From now on it may show, in reads under way as well. */
+  #add(sector: number, change: Change): void {
+    this.#sectors[sector]!.push(change);
+    for (const reading of this.#readings) reading.seen[sector - reading.first]?.push(change);
   }
 
   #current(sector: number): Change[] {
