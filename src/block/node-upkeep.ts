@@ -25,6 +25,7 @@ export async function makeEmpty(
     throw new BlockError('ENOTSUP', message, { node: node.name });
   }
   refuseReadOnly(node, 'reset');
+  refuseShared(node, 'reset');
   const ret = await whileDrained(node, async () => {
     signal?.throwIfAborted();
     books.writeGen += 1;
@@ -41,6 +42,7 @@ export async function check(
   pace: Pace | undefined,
 ): Promise<CheckResult> {
   const { state } = node;
+  refuseShared(node, 'check');
   if (state.check === undefined) {
     const message = `${node.label}: driver '${node.driver}' has no check`;
     throw new BlockError('ENOTSUP', message, { node: node.name });

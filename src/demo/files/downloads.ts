@@ -2,6 +2,7 @@
 // flat. Streamed to where the user wants it; a guest that runs stands still meanwhile.
 
 import type { BootPlan } from '../boot/boot-plan.ts';
+import { iterateStream } from '../../disk-export.ts';
 import { describe } from '../explain-error.ts';
 import { formatBytes, formatProgress } from '../format-units.ts';
 import { openDisk } from '../../index.ts';
@@ -96,21 +97,7 @@ async function saveClosed(plan: BootPlan, save: (disk: Disk) => Promise<void>): 
 
 function chunksOf(disk: Disk, kind: DownloadKind, job: JobOptions): Chunks {
   if (kind === 'file') return disk.exportNode(job);
-  return chunksIn(disk.exportImage({ ...job, format: kind }));
-}
-
-/** Not every browser iterates over streams by itself. */
-async function* chunksIn<T>(stream: ReadableStream<T>): AsyncGenerator<T> {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel();
-  }
+  return iterateStream(disk.exportImage({ ...job, format: kind }));
 }
 
 function fileName(plan: BootPlan, kind: DownloadKind): string {
