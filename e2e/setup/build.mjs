@@ -11,6 +11,7 @@ import { driverFiles, driverSplitting } from './driver-files.mjs';
 import { packageSizes, putSizesIntoReadme } from './package-sizes.mjs';
 import { inlineWorker, publishedUrls } from './published-urls.mjs';
 import { root, runInstalled, runMain, say, SetupError, stage } from './shell.mjs';
+import { terse } from './terse.mjs';
 import { bundledPackages, noticesOf } from './third-party-notices.mjs';
 import { ensureWasm } from './wasm.mjs';
 
@@ -81,7 +82,7 @@ async function buildWorker(name, entry) {
   const { build } = await import('vite');
   const [{ output: files }] = await build({
     ...common,
-    plugins: [driverFiles(entry), bundledPackages(bundled)],
+    plugins: [terse(), driverFiles(entry), bundledPackages(bundled)],
     build: {
       ...output,
       lib: { entry, formats: ['es'], fileName: () => name },
@@ -106,7 +107,7 @@ async function buildInline(name, entry, worker) {
   const one = (lib, plugins, write) =>
     build({
       ...common,
-      plugins: [...plugins, bundledPackages(bundled)],
+      plugins: [terse(), ...plugins, bundledPackages(bundled)],
       build: {
         ...output,
         write,
