@@ -9,6 +9,7 @@ import { IOThread } from './iothread/iothread.ts';
 export interface CreateDiskOptions extends WorkerSource {
   /** Where the work is done. Default: a thread of its own, which ends with it. */
   readonly thread?: IOThread;
+  /** Ends the work with its reason; then there is no image. */
   readonly signal?: AbortSignal;
 }
 

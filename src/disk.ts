@@ -26,16 +26,24 @@ import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
 import { DiskDevices } from './disk-devices.ts';
+import { checkInside, checkWholeSectors, checkWritable } from './disk-range.ts';
 import { DiskRequests } from './disk-requests.ts';
-import { SECTOR_SIZE, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
+import { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
 const QUEUE_SIZE = 128;
 const POOL_PAGES = 64;
 
+/**
+ * A virtual disk: an open graph of nodes in an IOThread, and what can be done with it. Made by `openDisk`.
+ * Offsets and lengths are bytes. Calls reject with BlockError: EINVAL outside the disk, EROFS where it is
+ * read-only, ENODEV once it is closed or its thread is gone, else what the storage said.
+ */
 export class Disk implements AsyncDisposable {
   /** Node name of the graph's root. */
   readonly rootNode: string;
+  /** Opened so, or made of something that cannot be written: writes are EROFS. */
   readonly readOnly: boolean;
+  /** What a guest is told as the disk's name (GET_ID); at most 20 ASCII characters. */
   readonly serial: string;
   readonly #requests: DiskRequests;
   readonly #onEvent: ((event: IOThreadEvent) => void) | undefined;
@@ -48,7 +56,7 @@ export class Disk implements AsyncDisposable {
   readonly #attached: DiskDevices;
   #closing: Promise<void> | undefined;
 
-  /** Use `openDisk`. */
+  /** @internal Use `openDisk`. */
   static async open(
     host: PageHost,
     what: string | BlockdevOptions,
@@ -58,11 +66,8 @@ export class Disk implements AsyncDisposable {
       options.thread ?? (await IOThread.start(host, { ...threadOptions(options), id: 'disk' }));
     const stopEvents = options.onEvent === undefined ? () => {} : thread.onEvent(options.onEvent);
     try {
-      const extra = {
-        ...(options.policy === undefined ? {} : { policy: options.policy }),
-        ...(options.readOnly === undefined ? {} : { readOnly: options.readOnly }),
-      };
-      const root = await thread.blockdevAdd(what, extra, options.signal);
+      const { policy, readOnly, signal } = options;
+      const root = await thread.blockdevAdd(what, { policy, readOnly }, signal);
       try {
         return await Disk.#connect(thread, root, options, stopEvents);
       } catch (error) {
@@ -320,7 +325,10 @@ export class Disk implements AsyncDisposable {
     return pauseNs / 1e6;
   }
 
-  /** For adapters: adds a virtio-blk device that the disk's IOThread serves, or several do. */
+  /**
+   * For adapters of emulators: adds a virtio-blk device that the disk's IOThread serves, or several do.
+   * Throws BlockError: ENOTSUP where `transport` is 'messages', EINVAL for memory that does not fit.
+   */
   async attachDevice(options: AttachOptions): Promise<DeviceHandle> {
     await this.#moving;
     return this.#attached.add(this.thread, this, options);
@@ -334,6 +342,7 @@ export class Disk implements AsyncDisposable {
     this.#closing ??= this.#close();
     return this.#closing;
   }
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -371,29 +380,14 @@ export class Disk implements AsyncDisposable {
 
   #check(what: string, offset: number, bytes: number): void {
     if (this.#closing !== undefined) throw this.#closed(what);
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset + bytes > this.length) {
-      const range = `${bytes} bytes at ${offset}`;
-      throw new BlockError(
-        'EINVAL',
-        `${what}: ${range} is outside the disk '${this.rootNode}' of ${this.length} bytes`,
-        { node: this.rootNode },
-      );
-    }
+    checkInside(this, what, offset, bytes);
   }
-
   #checkWrite(what: string, offset: number, bytes: number): void {
     this.#check(what, offset, bytes);
-    if (this.readOnly) {
-      throw new BlockError('EROFS', `${what}: the disk '${this.rootNode}' is read-only`, {
-        node: this.rootNode,
-      });
-    }
+    checkWritable(this, what);
   }
-
   #checkSectors(what: string, offset: number, bytes: number): void {
     this.#checkWrite(what, offset, bytes);
-    if (offset % SECTOR_SIZE !== 0 || bytes % SECTOR_SIZE !== 0) {
-      throw new BlockError('EINVAL', `${what}: ${bytes} bytes at ${offset} are not whole sectors`);
-    }
+    checkWholeSectors(what, offset, bytes);
   }
 }

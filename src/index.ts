@@ -1,4 +1,10 @@
-// The package's entry in a browser: hands the browser's host to the layers below.
+/**
+ * Opens, makes and imports disks, on IOThreads in Web Workers. `diskplane/inline` is the same with the
+ * worker inside.
+ *
+ * @module diskplane
+ */
+// Hands the browser's host to the layers below.
 
 import { Disk } from './disk.ts';
 import type { OpenDiskOptions } from './disk-options.ts';
@@ -8,7 +14,7 @@ import type { BlockdevOptions } from './iothread/control.ts';
 import { importDiskOn } from './import-disk.ts';
 import type { ImportDiskOptions } from './import-disk.ts';
 import { IOThread } from './iothread/iothread.ts';
-import type { IOThreadOptions } from './iothread/iothread.ts';
+import type { IOThreadOptions } from './iothread/iothread-options.ts';
 import { createDiskOn } from './create-disk.ts';
 import type { CreateDiskOptions } from './create-disk.ts';
 

@@ -1,4 +1,8 @@
-// The package's entry in Node: worker threads, and the `file` driver besides.
+/**
+ * What `import 'diskplane'` gives in Node: the same over worker threads, and the `file` driver besides.
+ *
+ * @module diskplane (Node)
+ */
 
 import { Disk } from './disk.ts';
 import type { OpenDiskOptions } from './disk-options.ts';
@@ -9,7 +13,7 @@ import { importDiskOn } from './import-disk.ts';
 import type { ImportDiskOptions } from './import-disk.ts';
 import type { BlockdevOptions } from './iothread/control.ts';
 import { IOThread } from './iothread/iothread.ts';
-import type { IOThreadOptions } from './iothread/iothread.ts';
+import type { IOThreadOptions } from './iothread/iothread-options.ts';
 
 export * from './api.ts';
 

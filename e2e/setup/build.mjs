@@ -32,7 +32,8 @@ await runMain(async () => {
     await ensureWasm();
   });
   for (const name of existsSync(dist) ? readdirSync(dist) : []) {
-    if (name !== 'workbench') rmSync(join(dist, name), { recursive: true, force: true });
+    if (name !== 'workbench' && name !== 'docs')
+      rmSync(join(dist, name), { recursive: true, force: true });
   }
   await stage('for browsers', async () => {
     const drivers = await buildWorker('iothread-worker.js', 'src/iothread/worker.ts');

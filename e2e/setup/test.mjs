@@ -42,7 +42,12 @@ async function testAll() {
     }
     await guestUnlessUnavailable();
   });
-  await stage('types', () => runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']));
+  await stage('types and API reference', () =>
+    Promise.all([
+      runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']),
+      runInstalled('typedoc/bin/typedoc', ['--logLevel', 'Warn']),
+    ]),
+  );
   await stage('lint', async () => {
     await runInstalled('eslint/bin/eslint.js', ['.']);
     await runInstalled('prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']);

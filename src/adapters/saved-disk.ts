@@ -6,6 +6,7 @@ import type { Disk } from '../disk.ts';
 
 /** A disk as it was when a state was saved. Plain data. */
 export interface SavedDisk {
+  /** Of the disk: for messages, not compared. */
   readonly serial: string;
   /** See `Disk.generation`. */
   readonly generation: string;

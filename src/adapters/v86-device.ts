@@ -25,18 +25,25 @@ export interface V86DeviceOptions extends PciPlace {
 
 /** Counts since the device was attached. */
 export interface V86DeviceStats {
+  /** How data travel. */
   readonly transport: Transport;
+  /** Why that way; for people. */
   readonly reason: string;
+  /** PCI slot. */
   readonly slot: number;
   /** Notifications by the driver that reached a queue. */
   readonly kicks: number;
+  /** Interrupts raised. */
   readonly interrupts: number;
+  /** Device resets: by the driver, or as the machine reboots. */
   readonly resets: number;
   /** Looks that found something, by place: where a completion was seen first. */
   readonly seen: Readonly<Record<SeenAt, number>>;
-  /** Busy waits at the end of a notification, and while the guest had halted. */
+  /** Busy waits at the end of a notification. */
   readonly notifyPoll: PollStats;
+  /** Busy waits while the guest had halted. */
   readonly haltPoll: PollStats;
+  /** Requests under way, as far as the emulator's thread has seen them. */
   readonly inFlight: number;
   /** Why the device needs reset, when it does. */
   readonly failure: string | undefined;
@@ -46,22 +53,35 @@ export interface V86DeviceStats {
 
 /** What `save` answers: plain data, to be kept beside v86's own saved state. */
 export interface V86DeviceState {
+  /** Of this format. */
   readonly version: 1;
+  /** Which version of which disk the guest's memory goes with. */
   readonly disk: SavedDisk;
+  /** The device's registers. */
   readonly registers: VirtioPciState;
 }
 
+/** How often waiting was worth it. */
 export interface PollStats {
+  /** Waits that found something. */
   readonly hits: number;
+  /** Waits in vain. */
   readonly misses: number;
+  /** Times it did not wait, since that was in vain lately. */
   readonly skipped: number;
 }
 
-/** `message`: the fallback, where nobody had polled. */
-type SeenAt = 'notify' | 'register' | 'halt' | 'pause' | 'yield' | 'message';
+/**
+ * As the guest notified or read a register, while it had halted, between slices of its code, as the emulator
+ * went back to the host; `message`: the fallback, where nobody had looked.
+ */
+export type SeenAt = 'notify' | 'register' | 'halt' | 'pause' | 'yield' | 'message';
 
-export class V86Device implements MachineListener {
+/** A virtio-blk device in a v86 machine; what `attachVirtioBlk` answers. */
+export class V86Device {
+  /** How data travel. */
   readonly transport: Transport;
+  /** Why that way was taken; for people. */
   readonly reason: string;
   readonly #machine: V86Machine;
   readonly #path: DataPath;
@@ -70,6 +90,7 @@ export class V86Device implements MachineListener {
   readonly #function: PciFunction;
   readonly #notifyPoll: CompletionPoll;
   readonly #haltPoll: CompletionPoll;
+  readonly #listener: MachineListener;
   readonly #due: () => boolean;
   readonly #seen = { notify: 0, register: 0, halt: 0, pause: 0, yield: 0, message: 0 };
   #kicks = 0;
@@ -102,14 +123,21 @@ export class V86Device implements MachineListener {
       },
     });
     this.#function = plugVirtioBlk(machine, this.#pci, options);
-    machine.listen(this);
+    this.#listener = {
+      onPause: (halted) => this.#onPause(halted),
+      onYield: (ms) => this.#onYield(ms),
+      onReboot: () => this.#pci.reset(),
+    };
+    machine.listen(this.#listener);
     path.onDue(() => this.#onDue());
   }
 
+  /** PCI slot that it is plugged into. */
   get slot(): number {
     return this.#function.slot;
   }
 
+  /** Its counts, as they are now. */
   stats(): V86DeviceStats {
     const { hits, misses, skipped } = this.#notifyPoll;
     const halt = this.#haltPoll;
@@ -170,27 +198,23 @@ export class V86Device implements MachineListener {
 
   /** Takes the device off the machine and away from its IOThread. The disk stays open. */
   async detach(): Promise<void> {
-    this.#machine.unlisten(this);
+    this.#machine.unlisten(this.#listener);
     this.#path.onDue(null);
     this.#pci.reset();
     this.#function.unplug();
     await this.#path.remove();
   }
 
-  onPause(halted: boolean): void {
+  #onPause(halted: boolean): void {
     const wait = halted && this.#path.polls && this.#path.expecting();
     if (wait && this.#haltPoll.wait(this.#due)) this.#look('halt');
     else this.#look('pause');
   }
 
-  onYield(ms: number): void {
+  #onYield(ms: number): void {
     if (ms <= 0 || this.#path.inFlight === 0) return; // back in a turn, or nothing to wait for
     this.#path.arm();
     this.#look('yield');
-  }
-
-  onReboot(): void {
-    this.#pci.reset();
   }
 
   #kick(q: number): void {

@@ -11,6 +11,7 @@ import type { SavedDisk } from './saved-disk.ts';
 /** Bytes of the first sector, which v86 wants at once for the geometry. */
 const FIRST_SECTOR = 512;
 
+/** What `hdaBuffer` takes besides the disk. */
 export interface HdaBufferOptions {
   /** Told of requests that failed; the guest hears of them by a time-out. */
   readonly onError?: (error: Error) => void;
@@ -27,7 +28,9 @@ interface PendingWrite {
 export class V86HdaBuffer {
   /** Bytes. v86 reads it once, after `onload`. */
   readonly byteLength: number;
+  /** Put there by v86; `load` calls it. */
   onload: ((event: { buffer?: ArrayBuffer }) => void) | undefined;
+  /** Put there by v86. Never called: the disk is open. */
   onprogress: ((event: ProgressEvent) => void) | undefined;
   readonly #disk: Disk;
   readonly #onError: (error: Error) => void;

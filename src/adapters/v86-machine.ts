@@ -56,7 +56,9 @@ interface V86Main {
 
 /** The part of `V86` that callers hand in; v86's own type fits. */
 export interface V86Emulator {
+  /** Called with 'emulator-loaded', to wait for its machine. */
   add_listener(event: 'emulator-loaded', listener: () => void): void;
+  /** A disk is attached before it runs. */
   is_running(): boolean;
 }
 

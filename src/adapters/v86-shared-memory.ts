@@ -10,9 +10,11 @@ const JIT_TABLE_OFFSET = 1024;
 const DEFAULT_MAX_PAGES = 16384;
 
 /** The bytes of v86.wasm, or what `fetch` answers for its URL. */
-export type WasmSource = BufferSource | { arrayBuffer(): Promise<ArrayBuffer> };
+export type WasmSource = BufferSource | Pick<Response, 'arrayBuffer'>;
 
+/** What `sharedMemoryV86` is made of. */
 export interface SharedMemoryOptions {
+  /** The contents of v86.wasm, such as `fetch('/v86.wasm')`. An answer is read once: one for each emulator. */
   readonly wasm: WasmSource | Promise<WasmSource>;
   /**
    * Limit of the emulator's memory, pages of 64 KiB; default 16384 (1 GiB). Guest RAM, video
@@ -23,10 +25,13 @@ export interface SharedMemoryOptions {
 
 /** Spread it into v86's options: `new V86({ ...sharedMemoryV86({ wasm }), … })`. */
 export interface SharedMemoryV86 {
+  /** v86's option of that name: compiles and starts v86.wasm. */
   readonly wasm_fn: (imports: WebAssembly.Imports) => Promise<WebAssembly.Exports>;
+  /** For you, not for v86: filled while it loads and runs. */
   readonly sharedMemoryStats: SharedMemoryStats;
 }
 
+/** Whether the memory is shared, and what became of the JIT's modules. */
 export interface SharedMemoryStats {
   /** Whether the emulator's memory is shared; undefined before it is loaded. */
   shared: boolean | undefined;
@@ -50,6 +55,11 @@ export function whyUnshared(memory: WebAssembly.Memory): string | undefined {
   return unshared.get(memory);
 }
 
+/**
+ * Options that let a v86 run on shared memory, which IOThreads read and write in place. Where that cannot
+ * be - the page is not cross-origin isolated, the patch does not fit this v86.wasm - it runs as it is, and
+ * `sharedMemoryStats.reason` says why. `wasm_fn` rejects when the wasm cannot be had.
+ */
 export function sharedMemoryV86(options: SharedMemoryOptions): SharedMemoryV86 {
   const maxPages = options.maxPages ?? DEFAULT_MAX_PAGES;
   const stats: SharedMemoryStats = {

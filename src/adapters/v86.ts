@@ -1,6 +1,10 @@
-// diskplane/v86: gives an unmodified v86 a virtio-blk disk that an IOThread serves. In place where
-// the emulator's memory is shared (`sharedMemoryV86`), through a bounce memory otherwise, in messages
-// where the page has no shared memory at all.
+/**
+ * Gives an unmodified v86 a virtio-blk disk that an IOThread serves. In place where the emulator's memory
+ * is shared (`sharedMemoryV86`), through a bounce memory otherwise, in messages where the page has no
+ * shared memory at all.
+ *
+ * @module diskplane/v86
+ */
 
 import { isShared } from '../base/shared-buffer.ts';
 import { BlockError } from '../block/block-error.ts';
@@ -30,11 +34,13 @@ export type {
 } from './v86-shared-memory.ts';
 export type { Transport } from './data-path.ts';
 export type { SavedDisk } from './saved-disk.ts';
-export type { V86Device, V86DeviceState, V86DeviceStats } from './v86-device.ts';
+export type { PollStats, SeenAt, V86Device, V86DeviceState, V86DeviceStats } from './v86-device.ts';
 export type { VqMapping } from '../iothread/vq-mapping.ts';
 export type { V86Emulator } from './v86-machine.ts';
 export type { VirtioPciState } from '../virtio/virtio-pci.ts';
+export type { SavedQueue } from '../virtio/virtio-pci-queues.ts';
 
+/** Where a disk is plugged in, and how its data travel. */
 export interface AttachVirtioBlkOptions {
   /** PCI slot; default: the first free one, 8 for the first disk. */
   readonly slot?: number;
@@ -42,7 +48,7 @@ export interface AttachVirtioBlkOptions {
   readonly port?: number;
   /** Entries of a virtqueue, a power of two of 2 to 1024. Default 128. */
   readonly queueSize?: number;
-  /** Default 1: v86 has one CPU. */
+  /** Virtqueues, 1 to 16. Default 1: v86 has one CPU. */
   readonly numQueues?: number;
   /**
    * Which IOThread serves which queues, as QEMU's option of that name: `[{ iothread, vqs: [0, 2] }, …]`.

@@ -27,10 +27,15 @@ const SLICE_MS = 1;
 
 /** Counts for `query-iothreads`, and for tests that assert what sleeping cost. */
 export interface LoopCounters {
+  /** Rounds of ready work and handlers. */
   turns: number;
+  /** Sleeps in `Atomics.wait`: nothing but a doorbell or a timer could bring work. */
   blockingSleeps: number;
+  /** Sleeps during which the host could be heard. */
   asyncSleeps: number;
+  /** Busy waits that found something. */
   pollHits: number;
+  /** Busy waits in vain. */
   pollMisses: number;
   /** Callbacks that threw. */
   bugs: number;

@@ -56,15 +56,21 @@ export interface BlockStatus {
 
 /** What `check` found (qemu-img check). Counts of clusters. */
 export interface CheckResult {
+  /** Errors that endanger data, as far as they were not repaired. */
   readonly corruptions: number;
+  /** Clusters in use by nothing, as far as they were not freed: lost room, no harm. */
   readonly leaks: number;
+  /** Errors that were repaired. */
   readonly corruptionsFixed: number;
+  /** Clusters that were freed. */
   readonly leaksFixed: number;
   /** Errors of the check itself (an unreadable table). */
   readonly checkErrors: number;
   /** Bytes from the start of the file to the end of the last cluster in use. */
   readonly imageEndOffset: number;
+  /** Clusters of the disk that have data in this image. */
   readonly allocatedClusters: number;
+  /** Clusters that the disk is long. */
   readonly totalClusters: number;
   /** One line a finding, at most a hundred. */
   readonly messages: readonly string[];

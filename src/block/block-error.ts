@@ -4,6 +4,7 @@
 import type { ErrorCode, Ret } from '../base/ret.ts';
 import { errorCode } from '../base/ret.ts';
 
+/** What control calls throw: `code` for programs, `message` for people. The cause, if any, is in `cause`. */
 export class BlockError extends Error {
   /** An errno name. */
   readonly code: ErrorCode;

@@ -7,25 +7,40 @@ import type { LatencyHistogram } from './latency-histogram.ts';
 
 /** How long requests took. */
 export interface LatencyStats {
-  /** Requests by time, powers of two of a microsecond (LatencyHistogram). */
+  /** Requests by time: the first is of those up to 1 µs, number i up to 2^i µs, the last of all above. */
   readonly counts: readonly number[];
   /** Of all of them together, nanoseconds. */
   readonly totalNs: number;
 }
 
-/** Running counts of a node. Operations and bytes since it was opened. */
+/**
+ * Running counts of a node since it was opened, moves between threads included. Operations that failed
+ * count; bytes are of those that did not.
+ */
 export interface BlockNodeStats {
+  /** As `BlockNodeInfo.nodeName`. */
   readonly nodeName: string;
+  /** Reads. */
   readonly readOps: number;
+  /** Writes of data. */
   readonly writeOps: number;
+  /** Flushes; those that shared one count each. */
   readonly flushOps: number;
+  /** Discards. */
   readonly discardOps: number;
+  /** Writes of zeroes that were asked for as such. */
   readonly zeroOps: number;
+  /** Bytes that were read. */
   readonly readBytes: number;
+  /** Bytes that were written. */
   readonly writeBytes: number;
+  /** Bytes that were made to read as zeroes. */
   readonly zeroBytes: number;
+  /** Bytes that were discarded. */
   readonly discardBytes: number;
+  /** Operations that failed; without those refused beforehand (out of range, read-only). */
   readonly errors: number;
+  /** Requests that took a promise and are under way. */
   readonly inFlight: number;
   /** Requests answered with a number, at once. */
   readonly answeredSync: number;
@@ -35,8 +50,11 @@ export interface BlockNodeStats {
   readonly counters: Readonly<Record<string, number>>;
   /** Every request, zero writes and discards as writes, since `blockLatencyHistogramSet(true)`. */
   readonly latency?: {
+    /** Reads. */
     readonly rd: LatencyStats;
+    /** Writes. */
     readonly wr: LatencyStats;
+    /** Flushes. */
     readonly flush: LatencyStats;
   };
 }

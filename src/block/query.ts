@@ -5,17 +5,25 @@ import type { BlockNode } from './block-node.ts';
 
 /** A node. */
 export interface BlockNodeInfo {
+  /** `node-name`, or what was made up for it. */
   readonly nodeName: string;
+  /** Name of its driver. */
   readonly driver: string;
+  /** Where bytes live, what they mean, or what happens on the way. */
   readonly kind: 'protocol' | 'format' | 'filter';
   /** The name that opens it again. */
   readonly filename: string;
+  /** Nobody can write to it. */
   readonly readOnly: boolean;
   /** Bytes. */
   readonly length: number;
+  /** The nodes below it. */
   readonly children: readonly {
+    /** What it is for: 'file', 'backing' … */
     readonly role: string;
+    /** Its name. */
     readonly nodeName: string;
+    /** The node above may write to it. */
     readonly writable: boolean;
   }[];
   /** Who uses it: `backend 'x'`, `node 'y'`. */

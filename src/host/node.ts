@@ -57,10 +57,6 @@ export class NodeHost implements PageHost {
     return () => {}; // There is no page.
   }
 
-  onBackground(): () => void {
-    return () => {};
-  }
-
   async holdLife(): Promise<void> {} // The 'exit' event tells.
 
   spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {

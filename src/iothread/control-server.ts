@@ -9,7 +9,6 @@ import { Graph } from '../block/graph.ts';
 import { openGraph } from '../block/open.ts';
 import { nodeInfo } from '../block/query.ts';
 import type {
-  BackingPolicy,
   BlockNodeInfo,
   BlockdevOptions,
   DeviceOptions,
@@ -17,6 +16,7 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   JobCall,
+  OpenExtra,
   PortDeviceOptions,
   SeldomCall,
   WorkerMessage,
@@ -65,7 +65,7 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
   async blockdevAdd(
     job: number,
     options: BlockdevOptions | string,
-    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
+    extra: OpenExtra,
   ): Promise<string> {
     const { signal, end } = this.jobs.begin(job);
     try {

@@ -2,6 +2,7 @@
 
 import type { PollSettings } from '../aio/poll-policy.ts';
 import type { LoopCounters } from '../aio/worker-context.ts';
+import type { ErrorCode } from '../base/ret.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { Progress } from '../block/jobs/job.ts';
 import type { MapEntry } from '../block/jobs/map.ts';
@@ -18,22 +19,35 @@ export type BlockdevOptions = Readonly<Record<string, unknown>>;
 
 export type { BlockNodeInfo, BlockNodeStats, MapEntry, Progress };
 
+/** What `blockdev-add` takes besides. */
+export interface OpenExtra {
+  /** Which backing files named *inside* images may be followed. Default: none. */
+  readonly policy?: BackingPolicy | undefined;
+  /** Open all of it for reading only. */
+  readonly readOnly?: boolean | undefined;
+}
+
 /** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */
 export interface IOThreadStats extends Required<PollOptions> {
   /** How long the loop would busy-wait now, nanoseconds. */
   readonly pollNs: number;
+  /** What its event loop did since it started. */
   readonly loop: LoopCounters;
+  /** Those that the thread serves now. */
   readonly devices: readonly DeviceStats[];
 }
 
 /** Running counts of a device, all queues together, since its driver last started it. */
 export interface DeviceStats {
+  /** As it was added. */
   readonly id: string;
+  /** Requests taken from the rings. */
   readonly requests: number;
   /** Requests answered with a number, at once. */
   readonly answeredSync: number;
   /** Pops that found something. */
   readonly batches: number;
+  /** Interrupts raised. */
   readonly interrupts: number;
   /** Views of guest memory that had to be made. */
   readonly viewsMade: number;
@@ -41,23 +55,30 @@ export interface DeviceStats {
 
 /** How a virtio-blk device is added that reads its driver's memory. */
 export interface DeviceOptions {
+  /** Names it in calls and events; of no other device of the thread. */
   readonly id: string;
   /** Node name of the disk. */
   readonly drive: string;
   /** The memory that rings and buffers lie in; shared. */
   readonly memory: WebAssembly.Memory;
-  /** Where guest RAM starts in `memory`, bytes: guest address 0. */
+  /** Where guest RAM starts in `memory`, bytes, a multiple of 4: guest address 0. */
   readonly ramBase: number;
+  /** Guest RAM, bytes, below 4 GiB. What the driver names beyond it breaks the queue. */
   readonly ramBytes: number;
-  /** Start of `numQueues * QUEUE_SCRATCH_BYTES` bytes in `memory` that the guest cannot address. */
+  /**
+   * Start of 65536 bytes (QUEUE_SCRATCH_BYTES) for each queue in `memory`, at a multiple of 64, which
+   * belong to the device until it is removed. Outside guest RAM.
+   */
   readonly scratch: number;
+  /** 1 to 64. */
   readonly numQueues: number;
-  /** Of a device that several IOThreads serve: the queues of this one. Default: all. */
+  /** @internal Of a device that several IOThreads serve: the queues of this one. Default: all. */
   readonly vqs?: readonly number[];
-  /** The same: its channel, which the first of the threads made. */
+  /** @internal The same: its channel, which the first of the threads made. */
   readonly channel?: SharedArrayBuffer;
   /** Answer to GET_ID, at most 20 ASCII characters. */
   readonly serial?: string;
+  /** Refuse writes, also where the disk could be written. */
   readonly readOnly?: boolean;
   /** The driver may use packed rings (VIRTIO_F_RING_PACKED). Default: split ones alone. */
   readonly packed?: boolean;
@@ -82,21 +103,56 @@ export interface DeviceSetup {
   readonly channel: SharedArrayBuffer;
 }
 
-/** What happens by itself (QMP events). */
+/** What happens by itself (QMP events). `message` and `reason` are for people. */
 export type IOThreadEvent =
-  | { readonly event: 'NOTICE'; readonly nodeName: string; readonly message: string }
   | {
-      readonly event: 'BLOCK_IO_ERROR';
-      readonly device: string;
-      readonly operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
-      readonly code: string;
+      /** Worth knowing, and no failure: a slower way was taken, an image was repaired. */
+      readonly event: 'NOTICE';
+      /** The node that it is about. */
+      readonly nodeName: string;
+      /** What happened. */
       readonly message: string;
     }
-  | { readonly event: 'DEVICE_NEEDS_RESET'; readonly device: string; readonly reason: string }
-  | { readonly event: 'BLOCK_RESIZE'; readonly nodeName: string; readonly length: number }
-  /** A callback of the loop threw: a bug of ours. The thread goes on. */
-  | { readonly event: 'IOTHREAD_BUG'; readonly message: string }
-  | { readonly event: 'IOTHREAD_FAILED'; readonly message: string };
+  | {
+      /** A request failed, and its driver - the guest's, or `Disk` - was told so. */
+      readonly event: 'BLOCK_IO_ERROR';
+      /** Id of the device that the request came from. */
+      readonly device: string;
+      /** What was asked for. */
+      readonly operation: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
+      /** Why it failed: ENOSPC for a full disk, EIO for most else. */
+      readonly code: ErrorCode;
+      /** The same with its offset, bytes. */
+      readonly message: string;
+    }
+  | {
+      /** The driver broke virtio's rules: the device stands still until the guest resets it. */
+      readonly event: 'DEVICE_NEEDS_RESET';
+      /** Its id. */
+      readonly device: string;
+      /** The rule. */
+      readonly reason: string;
+    }
+  | {
+      /** A node has another length. */
+      readonly event: 'BLOCK_RESIZE';
+      /** Its name. */
+      readonly nodeName: string;
+      /** The new one, bytes. */
+      readonly length: number;
+    }
+  | {
+      /** A callback of the loop threw: a bug of ours. The thread goes on. */
+      readonly event: 'IOTHREAD_BUG';
+      /** What was thrown. */
+      readonly message: string;
+    }
+  | {
+      /** The thread ended unasked: every call and device of it fails from now on. */
+      readonly event: 'IOTHREAD_FAILED';
+      /** Why, as `IOThread.failed` says it. */
+      readonly message: string;
+    };
 
 export type { BackingPolicy };
 
@@ -138,11 +194,7 @@ export interface IOThreadControl {
   jobBegin(job: number): Promise<void>;
   jobCancel(job: number): Promise<void>;
   /** Opens a graph; answers its root's node name. */
-  blockdevAdd(
-    job: number,
-    options: BlockdevOptions | string,
-    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean },
-  ): Promise<string>;
+  blockdevAdd(job: number, options: BlockdevOptions | string, extra: OpenExtra): Promise<string>;
   /** Closes a node that nobody uses, and the children opened with it. */
   blockdevDel(nodeName: string): Promise<void>;
   /** Makes an image: protocol file first, then the format on it. */
@@ -161,10 +213,6 @@ export interface IOThreadControl {
   /** Copies a disk into a new image; see `convertDisk`. */
   blockConvert(job: number, nodeName: string, target: BlockdevOptions): Promise<void>;
   blockFlush(nodeName: string): Promise<void>;
-  /** Makes all that was written to any node durable; see `flushAll`. */
-  blockFlushAll(): Promise<void>;
-  /** Resolves when every request that is under way is over. */
-  blockDrainAll(): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
   /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
@@ -228,8 +276,6 @@ export type JobCall =
 /** Calls whose code the worker loads when the first of them comes. */
 export type SeldomCall =
   | 'blockResize'
-  | 'blockFlushAll'
-  | 'blockDrainAll'
   | 'blockGeneration'
   | 'blockdevPlanMove'
   | 'blockdevPrepareAttach'

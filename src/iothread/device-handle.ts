@@ -6,8 +6,14 @@ import { EventNotifier } from '../aio/event-notifier.ts';
 import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
 import type { TransportChannel } from '../virtio/transport-channel.ts';
 
+/**
+ * A virtio-blk device that one IOThread serves, or several do, seen from the thread of its driver. Who has
+ * its registers sets it up through `channel`, kicks, and looks there for interrupts.
+ */
 export class DeviceHandle {
+  /** As it was added. */
   readonly id: string;
+  /** The words that the transport and the IOThread share. */
   readonly channel: TransportChannel;
   #doorbells: readonly (Int32Array | undefined)[];
   #notifiers: EventNotifier[] = [];
@@ -36,7 +42,7 @@ export class DeviceHandle {
     this.#watch();
   }
 
-  /** Another IOThread serves the device from now on. Kicks that went to the old one count. */
+  /** @internal Another IOThread serves the device from now on. Kicks that went to the old one count. */
   moved(doorbell: Int32Array | undefined, remove: () => Promise<void>): void {
     this.#doorbells = this.#forEach(doorbell);
     this.#remove = remove;
@@ -98,7 +104,7 @@ export class DeviceHandle {
     else queueMicrotask(() => this.called());
   }
 
-  /** The device called: from the wait above, or from the worker's message. */
+  /** @internal The device called: from the wait above, or from the worker's message. */
   called(): void {
     if (!this.#armed) return;
     this.#armed = false;
@@ -106,7 +112,7 @@ export class DeviceHandle {
     this.#listener?.();
   }
 
-  /** The IOThread is gone: the device needs reset and never answers again. */
+  /** @internal The IOThread is gone: the device needs reset and never answers again. */
   fail(error: Error): void {
     if (this.#failed !== undefined) return;
     this.#failed = error;

@@ -7,11 +7,10 @@ import { DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
-import type { PageHost, WorkerHandle, WorkerSource } from '../host/host.ts';
+import type { PageHost, WorkerHandle } from '../host/host.ts';
 import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VQ_ERRORS } from '../virtio/virtqueue.ts';
 import type {
-  BackingPolicy,
   BlockNodeInfo,
   BlockNodeStats,
   BlockdevOptions,
@@ -19,6 +18,7 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   IOThreadStats,
+  OpenExtra,
   PortDeviceOptions,
   WorkerMessage,
 } from './control.ts';
@@ -26,6 +26,8 @@ import { BlockJobs } from './block-jobs.ts';
 import { countingEndpoint } from './counting-endpoint.ts';
 import type { DeviceHandle } from './device-handle.ts';
 import { DeviceHandles } from './device-handles.ts';
+import { spawnWorker } from './iothread-options.ts';
+import type { IOThreadOptions } from './iothread-options.ts';
 import { JobCalls } from './job-calls.ts';
 import { MessageDriver } from './message-driver.ts';
 import { moveGraph } from './move-graph.ts';
@@ -37,21 +39,6 @@ import type { ThreadTransport } from './thread-transport.ts';
 import { MappedDevice, checkVqMapping } from './vq-mapping.ts';
 import type { VqMapping } from './vq-mapping.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
-import { watchPage } from './watch-page.ts';
-
-/** How an IOThread is started. */
-export interface IOThreadOptions extends WorkerSource, PollOptions {
-  /** Shows up in errors and developer tools. Default 'iothread'. */
-  readonly id?: string;
-  /**
-   * How requests reach it. `auto`, the default, is messages where there is no SharedArrayBuffer: the
-   * page is not cross-origin isolated.
-   */
-  readonly transport?: 'auto' | ThreadTransport;
-  /** How long the worker may take to start, milliseconds. Default 20,000. */
-  readonly startTimeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
 
 /** How many threads this page has started: their nodes get names of their own. */
 let started = 0;
@@ -59,18 +46,15 @@ let started = 0;
 /** How long a clean end may take before the worker is terminated all the same. */
 const QUIT_TIMEOUT_MS = 10_000;
 
-function spawn(host: PageHost, id: string, source: WorkerSource): WorkerHandle {
-  try {
-    return host.spawnIOThread(`diskplane-${id}`, source);
-  } catch (cause) {
-    throw new BlockError('ENODEV', `IOThread '${id}' cannot be started: ${String(cause)}`, {
-      cause,
-    });
-  }
-}
-
+/**
+ * A worker that holds graphs of nodes and serves devices, made by `startIOThread`. Its calls are QMP's:
+ * `Disk` has what most pages need. Errors are BlockErrors; ENODEV once the thread is gone. A `signal`
+ * ends a call with its reason.
+ */
 export class IOThread {
+  /** As `IOThreadOptions` named it. */
   readonly id: string;
+  /** How requests reach it. */
   readonly transport: ThreadTransport;
   readonly #host: PageHost;
   readonly #worker: WorkerHandle;
@@ -80,7 +64,7 @@ export class IOThread {
   readonly #control: Remote<IOThreadControl>;
   readonly #pending = new Set<(error: Error) => void>();
   readonly #devices: DeviceHandles;
-  /** What takes long: checks, maps, copies, exports, imports. */
+  /** @internal What takes long: checks, maps, copies, exports, imports; `Disk` has a call for each. */
   readonly jobs: BlockJobs;
   readonly #jobs: JobCalls;
   readonly #listeners = new Set<(event: IOThreadEvent) => void>();
@@ -89,7 +73,7 @@ export class IOThread {
   #failed: BlockError | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Starts a worker. Throws BlockError when it does not come up in time. */
+  /** @internal Use `startIOThread`. Throws BlockError when the worker does not come up in time. */
   static async start(host: PageHost, options: IOThreadOptions = {}): Promise<IOThread> {
     const poll = parsePollOptions(options, DEFAULT_POLL);
     const thread = new IOThread(host, options.id ?? 'iothread', options);
@@ -108,12 +92,14 @@ export class IOThread {
       this.#doorbell = new Int32Array(new SharedArrayBuffer(4 * DOORBELL_WORDS));
     }
     this.#devices = new DeviceHandles(this.#doorbell, (device) => this.deviceDel(device));
-    this.#worker = spawn(host, id, options);
+    this.#worker = spawnWorker(host, id, options);
     this.#worker.onFailure((error) => this.#fail(error));
-    this.#stopWatchingPage = watchPage(host, {
-      close: () => this.close(),
-      flushAll: () => this.flushAll(),
-      putAside: () => this.#fail(new Error('its page was put aside, into the back-forward cache')),
+    // A page that goes away, or into the back-forward cache, must not keep files locked. What the
+    // guest had not flushed is lost, as at a power cut; images stay whole. A worker that is frozen
+    // with its page would hold its locks for as long as that (seen in WebKitGTK).
+    this.#stopWatchingPage = host.onPageHide((frozen) => {
+      if (frozen) this.#fail(new Error('its page was put aside, into the back-forward cache'));
+      else void this.close().catch(() => {});
     });
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
@@ -129,10 +115,13 @@ export class IOThread {
     return this.#failed;
   }
 
-  /** Opens a graph of nodes from QEMU-style options; answers its root's name. An abort is heard at once. */
+  /**
+   * Opens a graph of nodes from QEMU-style options; answers its root's name. The graph stays open until
+   * `blockdevDel`, or the thread's end.
+   */
   blockdevAdd(
     options: BlockdevOptions | string,
-    extra: { readonly policy?: BackingPolicy; readonly readOnly?: boolean } = {},
+    extra: OpenExtra = {},
     signal?: AbortSignal,
   ): Promise<string> {
     const opening = this.#jobs.run((job) => this.#control.blockdevAdd(job, options, extra), {
@@ -145,6 +134,7 @@ export class IOThread {
     opening.then(late, () => {});
     return this.#call(() => opening, signal);
   }
+  /** Closes a node that `blockdevAdd` opened, and what only it used. EBUSY while something uses it. */
   blockdevDel(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockdevDel(nodeName));
   }
@@ -152,29 +142,23 @@ export class IOThread {
   blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
     return this.#jobs.run((job) => this.#control.blockdevCreate(job, options), { signal });
   }
+  /** Changes a node's length, bytes, a multiple of 512; what is new reads as zeroes. */
   blockResize(nodeName: string, length: number, signal?: AbortSignal): Promise<void> {
     return this.#call(() => this.#control.blockResize(nodeName, length), signal);
   }
+  /** Resolves when what was written to a node before is on stable storage. */
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
   }
-  /**
-   * Makes all that was written to any disk of this thread durable. One that fails keeps none of the others
-   * from it. Also done by itself when the page is hidden or frozen.
-   */
-  flushAll(): Promise<void> {
-    return this.#call(() => this.#control.blockFlushAll());
-  }
-  /** Resolves when every request that is under way is over; those made meanwhile wait. */
-  drainAll(): Promise<void> {
-    return this.#call(() => this.#control.blockDrainAll());
-  }
+  /** Which version of its contents a node has; see `Disk.generation`. */
   blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {
     return this.#call(() => this.#control.blockGeneration(nodeName), signal);
   }
+  /** All nodes of the thread, as they are now (query-named-block-nodes). */
   queryBlock(signal?: AbortSignal): Promise<readonly BlockNodeInfo[]> {
     return this.#call(() => this.#control.queryBlock(), signal);
   }
+  /** Their running counts. */
   queryBlockstats(signal?: AbortSignal): Promise<readonly BlockNodeStats[]> {
     return this.#call(() => this.#control.queryBlockstats(), signal);
   }
@@ -185,9 +169,11 @@ export class IOThread {
   blockLatencyHistogramSet(on: boolean): Promise<void> {
     return this.#call(() => this.#control.blockLatencyHistogramSet(on));
   }
+  /** The running counts of its loop and of the devices that it serves. */
   queryIothread(): Promise<IOThreadStats> {
     return this.#call(() => this.#control.queryIothread());
   }
+  /** Changes how the loop busy-waits, from its next wait on; what is left out stays. */
   setPoll(options: PollOptions): Promise<void> {
     return this.#call(() => this.#control.setPoll(options));
   }
@@ -219,7 +205,10 @@ export class IOThread {
     };
   }
 
-  /** Adds a virtio-blk device that this thread serves. The memory is shared, not copied. */
+  /**
+   * Adds a virtio-blk device that this thread serves, with the rings and buffers of its driver where
+   * they are: the memory is shared, not copied. ENOTSUP for a thread that is reached by messages.
+   */
   async deviceAdd(options: DeviceOptions): Promise<DeviceHandle> {
     if (this.#doorbell === undefined) {
       const message = `IOThread '${this.id}' is reached by messages and sees no memory of others`;
@@ -230,8 +219,8 @@ export class IOThread {
   }
 
   /**
-   * Adds a virtio-blk device whose queues several threads serve, this one, which has the disk, the
-   * first of them. Throws BlockError: ENOTSUP where the disk's nodes do not allow it.
+   * @internal Adds a virtio-blk device whose queues several threads serve, this one, which has the disk,
+   * the first of them. For `Disk.attachDevice`. Throws BlockError: ENOTSUP where the disk's nodes do not allow it.
    */
   async deviceAddMapped(
     options: DeviceOptions,
@@ -255,7 +244,7 @@ export class IOThread {
     );
   }
 
-  /** Adds a virtio-blk device whose requests are messages; only where `transport` says so. */
+  /** @internal Adds a virtio-blk device whose requests are messages; only where `transport` says so. */
   async portDeviceAdd(
     options: PortDeviceOptions,
   ): Promise<{ driver: MessageDriver; device: DeviceHandle }> {
@@ -271,6 +260,7 @@ export class IOThread {
     return { driver, device };
   }
 
+  /** Waits for what is in flight, then takes a device away; its disk stays open. */
   async deviceDel(id: string): Promise<void> {
     await this.#call(() => this.#control.deviceDel(id));
     this.#devices.delete(id);
@@ -293,6 +283,7 @@ export class IOThread {
     this.#fail(new Error('it was terminated'));
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

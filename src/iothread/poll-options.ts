@@ -4,6 +4,7 @@
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
 
+/** How an IOThread busy-waits before it sleeps. */
 export interface PollOptions {
   /** Longest busy wait, nanoseconds; 0 turns polling off. Default 32768, as QEMU. */
   readonly pollMaxNs?: number;

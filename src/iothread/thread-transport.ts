@@ -3,6 +3,7 @@
 
 import { BlockError } from '../block/block-error.ts';
 
+/** `shared`: through rings in shared memory. `messages`: in messages, data copied on each side. */
 export type ThreadTransport = 'shared' | 'messages';
 
 /** What to use where `wanted` is asked for. ENOTSUP for shared memory where there is none. */

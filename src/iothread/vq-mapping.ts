@@ -10,6 +10,7 @@ import type { MoveSide } from './move-graph.ts';
 
 /** One thread of a mapping. */
 export interface VqMapping<Thread> {
+  /** The thread. */
   readonly iothread: Thread;
   /** Queues that it serves; given by all entries or by none. By none, queue i is entry i mod n's. */
   readonly vqs?: readonly number[];

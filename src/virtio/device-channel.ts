@@ -42,11 +42,17 @@ export const WAIT_MESSAGE = 2;
 
 /** One queue as the driver set it up. Addresses are guest-physical bytes below 4 GiB. */
 export interface QueueSetup {
+  /** Entries, a power of two; 0: the queue is not enabled. */
   readonly size: number;
+  /** Of the descriptor table, or of a packed ring. */
   readonly desc: number;
+  /** Of the driver area. */
   readonly avail: number;
+  /** Of the device area. */
   readonly used: number;
+  /** Where to go on in the driver's ring, free-running, mod 65536: 0 for a fresh queue. */
   readonly lastAvail: number;
+  /** The same in the device's ring. */
   readonly usedIdx: number;
 }
 
@@ -55,7 +61,9 @@ export interface QueueSetup {
  * thread, and the transport asks for messages: it cannot wait.
  */
 export class DeviceChannel {
+  /** All of it. */
   readonly words: Int32Array;
+  /** Queues that it has room for. */
   readonly numQueues: number;
 
   static bytes(numQueues: number): number {
@@ -85,6 +93,7 @@ export class DeviceChannel {
   get broken(): number {
     return Atomics.load(this.words, BROKEN);
   }
+  /** Writes need a flush to be durable; when off, each is durable before it is answered. */
   get writeCache(): boolean {
     return Atomics.load(this.words, WRITE_CACHE) !== 0;
   }
@@ -93,6 +102,7 @@ export class DeviceChannel {
     const low = Atomics.load(this.words, CAPACITY_LO) >>> 0;
     return Atomics.load(this.words, CAPACITY_HI) * 2 ** 32 + low;
   }
+  /** Those that were negotiated, by bit number. */
   get features(): bigint {
     const low = BigInt.asUintN(32, BigInt(Atomics.load(this.words, FEATURES_LO)));
     const high = BigInt.asUintN(32, BigInt(Atomics.load(this.words, FEATURES_HI)));
@@ -101,6 +111,7 @@ export class DeviceChannel {
 
   // The data plane's side.
 
+  /** Queue `q` as the transport has set it up. */
   queue(q: number): QueueSetup {
     const at = DEVICE_WORDS + q * QUEUE_WORDS;
     return {
@@ -113,7 +124,7 @@ export class DeviceChannel {
     };
   }
   /**
-   * Says that buffers of generations before `generation` are touched no more by whoever serves the queues
+   * @internal Says that buffers of generations before `generation` are touched no more by whoever serves the queues
    * `served`.
    */
   acknowledge(generation: number, served: Iterable<number>): void {
@@ -122,12 +133,12 @@ export class DeviceChannel {
     }
     this.#wake();
   }
-  /** Raises queue `q`'s interrupt. Answers true when the transport wants a message as well. */
+  /** @internal Raises queue `q`'s interrupt. Answers true when the transport wants a message as well. */
   call(q: number): boolean {
     Atomics.store(this.words, DEVICE_WORDS + q * QUEUE_WORDS + Q_CALL, 1);
     return this.#wake();
   }
-  /** Reports a new size in sectors. Answers as `call`. */
+  /** @internal Reports a new size in sectors. Answers as `call`. */
   setCapacity(sectors: number): boolean {
     Atomics.store(this.words, CAPACITY_LO, sectors | 0);
     Atomics.store(this.words, CAPACITY_HI, Math.floor(sectors / 2 ** 32));
@@ -135,11 +146,11 @@ export class DeviceChannel {
     Atomics.store(this.words, CONFIG_CALL, 1);
     return this.#wake();
   }
-  /** Notes why a request failed, before its completion is published. Positive errno. */
+  /** @internal Notes why a request failed, before its completion is published. Positive errno. */
   setLastErrno(errno: number): void {
     Atomics.store(this.words, LAST_ERRNO, errno);
   }
-  /** The device needs reset. Answers as `call`. */
+  /** @internal The device needs reset. Answers as `call`. */
   break(reason: number): boolean {
     Atomics.store(this.words, BROKEN, reason);
     Atomics.store(this.words, CONFIG_CALL, 1);

@@ -26,6 +26,10 @@ import {
 } from './device-channel.ts';
 import type { QueueSetup } from './device-channel.ts';
 
+/**
+ * What a device's registers say to the IOThread that serves its queues, and hear from it. `start` and
+ * `reset` come into effect with a kick of each queue (`DeviceHandle.kick`), in order with those of the guest.
+ */
 export class TransportChannel extends DeviceChannel {
   /** One for both sides on this thread. */
   static local(numQueues: number): TransportChannel {
@@ -75,9 +79,11 @@ export class TransportChannel extends DeviceChannel {
     }
     return true;
   }
+  /** Turns the write cache on or off while the device runs. */
   setWriteCache(on: boolean): void {
     Atomics.store(this.words, WRITE_CACHE, on ? 1 : 0);
   }
+  /** @internal How the transport sleeps: `WAIT_*`. */
   setWaiting(how: number): void {
     Atomics.store(this.words, WAITING, how);
   }

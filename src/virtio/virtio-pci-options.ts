@@ -34,9 +34,14 @@ export interface VirtioPciState {
   readonly featureSelect: readonly [number, number];
   /** Features of the driver, bits 0-31 and 32-63. */
   readonly features: readonly [number, number];
+  /** device_status (virtio 1.2, 2.1). */
   readonly status: number;
+  /** The ISR status that the driver has not read yet (4.1.4.5). */
   readonly isr: number;
+  /** The cache mode, writeback of the configuration space (5.2.4). */
   readonly writeback: boolean;
+  /** queue_select (4.1.4.3). */
   readonly queueSelect: number;
+  /** One for each queue. */
   readonly queues: readonly SavedQueue[];
 }

@@ -7,7 +7,9 @@ import { VQ_OK, checkConfig } from './virtqueue.ts';
 
 /** One queue of a saved state; with nothing in flight one index says where both rings are. */
 export interface SavedQueue {
+  /** Entries: queue_size. */
   readonly size: number;
+  /** queue_enable. */
   readonly enabled: boolean;
   /** desc, avail, used: low and high half of each. */
   readonly addresses: readonly number[];

@@ -9,8 +9,9 @@ import type { Job } from './job.ts';
 
 /** A run of the disk, as `qemu-img map --output=json` tells it. */
 export interface MapEntry {
-  /** Bytes. */
+  /** Where it begins, bytes. */
   readonly start: number;
+  /** Bytes. */
   readonly length: number;
   /** Which layer defines it: 0 is the top image, 1 its backing image, and so on. */
   readonly depth: number;
