@@ -297,7 +297,18 @@ export class BlockBackend implements BlockParent {
   /** A request that cannot go down now. */
   #wait(request: () => MaybeRet): MaybeRet {
     if (this.#gated === 0) return -ENOMEDIUM;
-    return new Promise<Ret>((resolve) => this.#waiting.push(() => resolve(request())));
+    return new Promise<Ret>((resolve) => {
+      this.#waiting.push(() => {
+        const ret = request();
+        if (typeof ret === 'number') return resolve(ret);
+        // Under way until its caller knows: a drained section must not begin in between.
+        this.#quiescence.enter();
+        void ret.then((done) => {
+          resolve(done);
+          this.#quiescence.leave();
+        });
+      });
+    });
   }
 
   #gate(): Promise<void> {

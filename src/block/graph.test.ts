@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { ControllableState } from '../testing/controllable.ts';
 import { testContext } from '../testing/test-context.ts';
 import { IOVector } from '../base/io-vector.ts';
+import { whileAllDrained } from './drain.ts';
 import { Graph } from './graph.ts';
 import { openGraph } from './open.ts';
 import { nodeInfo } from './query.ts';
@@ -112,7 +113,7 @@ describe('Graph', () => {
     const backend = graph.newBackend({ name: 'w', nodeName: 'top' });
     let answered = false;
     let request: Promise<unknown> = Promise.resolve();
-    await graph.whileAllDrained(async () => {
+    await whileAllDrained(graph, async () => {
       const ret = backend.pwritev(0, IOVector.of(Uint8Array.of(1)));
       request = Promise.resolve(ret).then(() => (answered = true));
       await Promise.resolve();

@@ -19,6 +19,8 @@ const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
 
 export class Graph {
   readonly context: AioContext;
+  /** Open sections of `whileAllDrained`: nodes that come are in them too. */
+  allDrained = 0;
   readonly #nodes = new Map<string, BlockNode>();
   readonly #backends = new Map<string, BlockBackend>();
   // Wanted by whoever added them, not only by a parent.
@@ -85,6 +87,7 @@ export class Graph {
   insert(node: BlockNode): void {
     this.#reserved.delete(node.name);
     this.#nodes.set(node.name, node);
+    for (let i = 0; i < this.allDrained; i++) node.quiescence.begin();
     if (this.#timing) node.setTiming(true);
   }
 
@@ -227,18 +230,6 @@ export class Graph {
     const root = backend.remove();
     this.#backends.delete(backend.name);
     if (root !== null) await this.release(root);
-  }
-
-  /** Runs `body` while no node has a request in flight: all stop first, then all are waited for. */
-  async whileAllDrained<T>(body: () => Promise<T>): Promise<T> {
-    const all = this.nodes;
-    for (const node of all) node.quiescence.begin();
-    try {
-      for (const node of all) await node.quiescence.settle();
-      return await body();
-    } finally {
-      for (const node of all) node.quiescence.end();
-    }
   }
 
   /** Closes everything, users first. Throws the first BlockError after all is closed. */

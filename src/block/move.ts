@@ -3,13 +3,13 @@
 // moves together: collect, check, drain, then detach parents before children here, and attach children
 // before parents there. A failure there brings all of it back.
 
-import { ENOMEDIUM } from '../base/ret.ts';
 import { BlockBackend } from './block-backend.ts';
 import { BlockChild } from './block-child.ts';
 import type { ChildRole } from './block-child.ts';
 import type { OpenContext } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
+import { flushAll } from './flush-all.ts';
 import type { Graph } from './graph.ts';
 import { openingParent } from './opening-parent.ts';
 import { headGuard } from './probe.ts';
@@ -113,7 +113,7 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     for (const node of nodes) node.quiescence.begin();
     drained = true;
     for (const node of nodes) await node.quiescence.settle();
-    await flushAll(nodes);
+    await flushAll(nodes, ' before its move');
   } catch (error) {
     if (drained) for (const node of nodes) node.quiescence.end();
     graph.setMoving(nodes, false);
@@ -327,18 +327,6 @@ async function giveBack(
     (part) => !(part instanceof ArrayBuffer) || part.byteLength > 0,
   );
   return { nodes, backends, transfer: [...new Set([...kept, ...transfer])] };
-}
-
-/** Flushes from the tops: a node hands its flush on to the children that it writes to. */
-async function flushAll(nodes: readonly BlockNode[]): Promise<void> {
-  for (const node of nodes) {
-    const above = [...node.quiescence.parents.values()];
-    if (node.readOnly || above.some((parent) => parent instanceof BlockNode)) continue;
-    const ret = await node.flush();
-    if (ret < 0 && ret !== -ENOMEDIUM) {
-      throw BlockError.fromRet(ret, `flush of ${node.label} before its move`, node.name);
-    }
-  }
 }
 
 /** Orders nodes so that every parent comes before its children. */

@@ -2,7 +2,7 @@
 // see the same bytes. Each thread then has nodes of its own; nothing but the bytes is common to them.
 
 import { BlockError } from './block-error.ts';
-import type { BlockNode } from './block-node.ts';
+import { subtreesOf } from './drain.ts';
 import type { Graph } from './graph.ts';
 import { describeNode, parentsFirst } from './move.ts';
 import type { MovedGraph } from './move.ts';
@@ -13,7 +13,7 @@ import type { MovedGraph } from './move.ts';
  */
 export function shareGraph(graph: Graph, nodeName: string): MovedGraph {
   const root = graph.get(nodeName);
-  const nodes = parentsFirst(below(root));
+  const nodes = parentsFirst(subtreesOf([root]));
   const shared = nodes.map((node) => ({ node, data: node.state.share?.() }));
   const refusing = shared.find(({ data }) => data === undefined);
   if (refusing !== undefined) {
@@ -37,11 +37,4 @@ export function shareGraph(graph: Graph, nodeName: string): MovedGraph {
     backends: [],
     transfer: [],
   };
-}
-
-/** A node and all below it. */
-function below(root: BlockNode): Set<BlockNode> {
-  const nodes = new Set([root]);
-  for (const node of nodes) for (const edge of node.children) nodes.add(edge.node);
-  return nodes;
 }

@@ -40,6 +40,17 @@ export class BrowserPage extends BrowserHost implements PageHost {
     return () => globalThis.removeEventListener('pagehide', left);
   }
 
+  onBackground(callback: () => void): () => void {
+    const stop = new AbortController();
+    const { signal } = stop;
+    const hidden = (): void => {
+      if (document.visibilityState === 'hidden') callback();
+    };
+    document.addEventListener('visibilitychange', hidden, { signal });
+    document.addEventListener('freeze', callback, { signal });
+    return () => stop.abort();
+  }
+
   spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {
     // Not `randomUUID`, which only secure contexts have.
     const life = `${name}-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;

@@ -72,6 +72,11 @@ export interface PageHost extends Host {
    */
   onPageHide(callback: (frozen: boolean) => void): () => void;
   /**
+   * Calls back when the browser may end the page without another word: it was hidden, or it is about to be
+   * frozen (Page Lifecycle). Answers what stops it.
+   */
+  onBackground(callback: () => void): () => void;
+  /**
    * Starts a worker that runs the IOThread entry. `name` shows up in developer tools. Throws what
    * the host throws where there can be no such worker.
    */

@@ -57,6 +57,10 @@ export class NodeHost implements PageHost {
     return () => {}; // There is no page.
   }
 
+  onBackground(): () => void {
+    return () => {};
+  }
+
   async holdLife(): Promise<void> {} // The 'exit' event tells.
 
   spawnIOThread(name: string, source: WorkerSource = {}): WorkerHandle {

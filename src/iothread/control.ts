@@ -213,6 +213,10 @@ export interface IOThreadControl {
   /** Copies a disk into a new image; see `convertDisk`. */
   blockConvert(job: number, nodeName: string, target: BlockdevOptions): Promise<void>;
   blockFlush(nodeName: string): Promise<void>;
+  /** Makes all that was written to any node durable; see `flushAll`. */
+  blockFlushAll(): Promise<void>;
+  /** Resolves when every request that is under way is over. */
+  blockDrainAll(): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
   /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
@@ -276,6 +280,8 @@ export type JobCall =
 /** Calls whose code the worker loads when the first of them comes. */
 export type SeldomCall =
   | 'blockResize'
+  | 'blockFlushAll'
+  | 'blockDrainAll'
   | 'blockGeneration'
   | 'blockdevPlanMove'
   | 'blockdevPrepareAttach'

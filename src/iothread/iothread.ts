@@ -39,6 +39,7 @@ import type { ThreadTransport } from './thread-transport.ts';
 import { MappedDevice, checkVqMapping } from './vq-mapping.ts';
 import type { VqMapping } from './vq-mapping.ts';
 import { installTransferHandlers } from './transfer-errors.ts';
+import { watchPage } from './watch-page.ts';
 
 /** How many threads this page has started: their nodes get names of their own. */
 let started = 0;
@@ -94,12 +95,10 @@ export class IOThread {
     this.#devices = new DeviceHandles(this.#doorbell, (device) => this.deviceDel(device));
     this.#worker = spawnWorker(host, id, options);
     this.#worker.onFailure((error) => this.#fail(error));
-    // A page that goes away, or into the back-forward cache, must not keep files locked. What the
-    // guest had not flushed is lost, as at a power cut; images stay whole. A worker that is frozen
-    // with its page would hold its locks for as long as that (seen in WebKitGTK).
-    this.#stopWatchingPage = host.onPageHide((frozen) => {
-      if (frozen) this.#fail(new Error('its page was put aside, into the back-forward cache'));
-      else void this.close().catch(() => {});
+    this.#stopWatchingPage = watchPage(host, {
+      close: () => this.close(),
+      flushAll: () => this.flushAll(),
+      putAside: () => this.#fail(new Error('its page was put aside, into the back-forward cache')),
     });
     const endpoint = this.#worker.endpoint;
     endpoint.addEventListener('message', (event) => this.#onMessage(event.data));
@@ -149,6 +148,14 @@ export class IOThread {
   /** Resolves when what was written to a node before is on stable storage. */
   blockFlush(nodeName: string): Promise<void> {
     return this.#call(() => this.#control.blockFlush(nodeName));
+  }
+  /** Makes all that was written to any of its disks durable. Also done when the page is hidden or frozen. */
+  flushAll(): Promise<void> {
+    return this.#call(() => this.#control.blockFlushAll());
+  }
+  /** Resolves when every request that is under way is over; those made meanwhile wait. */
+  drainAll(): Promise<void> {
+    return this.#call(() => this.#control.blockDrainAll());
   }
   /** Which version of its contents a node has; see `Disk.generation`. */
   blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {

@@ -8,10 +8,18 @@ import { IOThread } from './iothread.ts';
 /** Node's host with a page that a test leaves. */
 class LeavingHost extends NodeHost {
   leave: (frozen: boolean) => void = () => {};
+  hide: () => void = () => {};
+  watched = 0;
 
   override onPageHide(callback: (frozen: boolean) => void = () => {}): () => void {
     this.leave = callback;
     return () => {};
+  }
+
+  override onBackground(callback: () => void = () => {}): () => void {
+    this.hide = callback;
+    this.watched = 1;
+    return () => void (this.watched -= 1);
   }
 }
 
@@ -35,4 +43,15 @@ it('ends the worker of a page that is put aside', async () => {
   host.leave(true);
   expect(thread.failed).toMatchObject({ code: 'ENODEV' });
   await expect(pending).rejects.toThrow(/put aside/);
+});
+
+it('flushes everything when the page is hidden or about to be frozen', async () => {
+  const { host, thread } = await start();
+  host.hide();
+  const flushes = (await thread.queryBlockstats()).map(({ flushOps }) => flushOps);
+  expect(flushes.length).toBeGreaterThan(0);
+  expect(flushes.every((count) => count === 1)).toBe(true);
+  await thread.drainAll();
+  await thread.close();
+  expect(host.watched).toBe(0);
 });

@@ -3,6 +3,8 @@
 
 import { transfer } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
+import { whileAllDrained } from '../block/drain.ts';
+import { flushAll } from '../block/flush-all.ts';
 import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { MovedGraph } from '../block/move.ts';
 import { shareGraph } from '../block/share.ts';
@@ -35,6 +37,14 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     const node = this.#server.graph.get(nodeName);
     expectOk(await node.truncate(length), `resize of '${nodeName}' to ${length} bytes`, nodeName);
     this.#server.event({ event: 'BLOCK_RESIZE', nodeName, length });
+  }
+
+  async blockFlushAll(): Promise<void> {
+    await flushAll(this.#server.graph.nodes);
+  }
+
+  async blockDrainAll(): Promise<void> {
+    await whileAllDrained(this.#server.graph, async () => {});
   }
 
   async blockGeneration(nodeName: string): Promise<string> {
