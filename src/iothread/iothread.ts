@@ -11,13 +11,10 @@ import type { PageHost, WorkerHandle } from '../host/host.ts';
 import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VQ_ERRORS } from '../virtio/virtqueue.ts';
 import type {
-  BlockNodeInfo,
-  BlockNodeStats,
   BlockdevOptions,
   DeviceOptions,
   IOThreadControl,
   IOThreadEvent,
-  IOThreadStats,
   OpenExtra,
   PortDeviceOptions,
   WorkerMessage,
@@ -28,12 +25,12 @@ import type { DeviceHandle } from './device-handle.ts';
 import { DeviceHandles } from './device-handles.ts';
 import { spawnWorker } from './iothread-options.ts';
 import type { IOThreadOptions } from './iothread-options.ts';
+import { GraphCalls } from './graph-calls.ts';
 import { JobCalls } from './job-calls.ts';
 import { MessageDriver } from './message-driver.ts';
 import { moveGraph } from './move-graph.ts';
 import type { MoveSide } from './move-graph.ts';
 import { parsePollOptions } from './poll-options.ts';
-import type { PollOptions } from './poll-options.ts';
 import { chooseTransport } from './thread-transport.ts';
 import type { ThreadTransport } from './thread-transport.ts';
 import { MappedDevice, checkVqMapping } from './vq-mapping.ts';
@@ -52,7 +49,7 @@ const QUIT_TIMEOUT_MS = 10_000;
  * `Disk` has what most pages need. Errors are BlockErrors; ENODEV once the thread is gone. A `signal`
  * ends a call with its reason.
  */
-export class IOThread {
+export class IOThread extends GraphCalls {
   /** As `IOThreadOptions` named it. */
   readonly id: string;
   /** How requests reach it. */
@@ -83,6 +80,7 @@ export class IOThread {
   }
 
   private constructor(host: PageHost, id: string, options: IOThreadOptions) {
+    super();
     installTransferHandlers();
     this.id = id;
     this.#autoPrefix = started === 0 ? '#block' : `#block${started}-`;
@@ -133,56 +131,9 @@ export class IOThread {
     opening.then(late, () => {});
     return this.#call(() => opening, signal);
   }
-  /** Closes a node that `blockdevAdd` opened, and what only it used. EBUSY while something uses it. */
-  blockdevDel(nodeName: string): Promise<void> {
-    return this.#call(() => this.#control.blockdevDel(nodeName));
-  }
   /** Makes an image. Aborted, or when it fails, it leaves none behind. */
   blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
     return this.#jobs.run((job) => this.#control.blockdevCreate(job, options), { signal });
-  }
-  /** Changes a node's length, bytes, a multiple of 512; what is new reads as zeroes. */
-  blockResize(nodeName: string, length: number, signal?: AbortSignal): Promise<void> {
-    return this.#call(() => this.#control.blockResize(nodeName, length), signal);
-  }
-  /** Resolves when what was written to a node before is on stable storage. */
-  blockFlush(nodeName: string): Promise<void> {
-    return this.#call(() => this.#control.blockFlush(nodeName));
-  }
-  /** Makes all that was written to any of its disks durable. Also done when the page is hidden or frozen. */
-  flushAll(): Promise<void> {
-    return this.#call(() => this.#control.blockFlushAll());
-  }
-  /** Resolves when every request that is under way is over; those made meanwhile wait. */
-  drainAll(): Promise<void> {
-    return this.#call(() => this.#control.blockDrainAll());
-  }
-  /** Which version of its contents a node has; see `Disk.generation`. */
-  blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {
-    return this.#call(() => this.#control.blockGeneration(nodeName), signal);
-  }
-  /** All nodes of the thread, as they are now (query-named-block-nodes). */
-  queryBlock(signal?: AbortSignal): Promise<readonly BlockNodeInfo[]> {
-    return this.#call(() => this.#control.queryBlock(), signal);
-  }
-  /** Their running counts. */
-  queryBlockstats(signal?: AbortSignal): Promise<readonly BlockNodeStats[]> {
-    return this.#call(() => this.#control.queryBlockstats(), signal);
-  }
-  /**
-   * Times every request of every node from now on (`BlockNodeStats.latency`), or none, as at first:
-   * two looks at the clock cost more than a request that is answered at once.
-   */
-  blockLatencyHistogramSet(on: boolean): Promise<void> {
-    return this.#call(() => this.#control.blockLatencyHistogramSet(on));
-  }
-  /** The running counts of its loop and of the devices that it serves. */
-  queryIothread(): Promise<IOThreadStats> {
-    return this.#call(() => this.#control.queryIothread());
-  }
-  /** Changes how the loop busy-waits, from its next wait on; what is left out stays. */
-  setPoll(options: PollOptions): Promise<void> {
-    return this.#call(() => this.#control.setPoll(options));
   }
 
   /**
@@ -203,12 +154,19 @@ export class IOThread {
     return this.#host.now() - start;
   }
 
+  protected call<T>(
+    start: (control: Remote<IOThreadControl>) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    return this.#call(() => start(this.#control), signal);
+  }
+
   #side(): MoveSide {
     return {
       id: this.id,
       failed: () => this.#failed,
       devices: this.#devices,
-      call: (start, signal) => this.#call(() => start(this.#control), signal),
+      call: (start, signal) => this.call(start, signal),
     };
   }
 
