@@ -22,6 +22,7 @@ export type { VqMapping } from './iothread/vq-mapping.ts';
 export type { DeviceHandle } from './iothread/device-handle.ts';
 export type { TransportChannel } from './virtio/transport-channel.ts';
 export type { DeviceChannel, QueueSetup } from './virtio/device-channel.ts';
+export type { CacheMode } from './block/cache-mode.ts';
 export type { CheckResult } from './block/block-driver.ts';
 export { IOThread } from './iothread/iothread.ts';
 export type { IOThreadOptions } from './iothread/iothread-options.ts';
@@ -36,6 +37,7 @@ export type {
   BlockNodeInfo,
   BlockNodeStats,
   BlockdevOptions,
+  CacheFlags,
   DeviceOptions,
   DeviceStats,
   IOThreadEvent,

@@ -66,8 +66,12 @@ export async function exportNode(
 ): Promise<ExportReader> {
   await thread.blockFlush(root);
   const nodes = await thread.queryBlock(job.signal);
-  const { children } = nodes.find((node) => node.nodeName === root)!;
-  const file = children.find((child) => child.role === 'file')?.nodeName;
+  const childOf = (parent: string, role: string): string | undefined =>
+    nodes.find((node) => node.nodeName === parent)!.children.find((child) => child.role === role)
+      ?.nodeName;
+  let image = root;
+  for (let below; (below = childOf(image, 'filtered')) !== undefined;) image = below;
+  const file = childOf(image, 'file');
   return thread.jobs.export(nodeName ?? file ?? root, 'raw', job);
 }
 

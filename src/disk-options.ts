@@ -1,5 +1,6 @@
 // What the façade's calls take and answer, but for single bytes.
 
+import type { CacheMode } from './block/cache-mode.ts';
 import type { JobOptions } from './block/jobs/job.ts';
 import type { WorkerSource } from './host/host.ts';
 import type {
@@ -21,6 +22,13 @@ export interface OpenDiskOptions extends WorkerSource {
   readonly transport?: 'auto' | ThreadTransport;
   /** Open all of it for reading only. Default: for writing, as far as the root's layers can be written. */
   readonly readOnly?: boolean;
+  /**
+   * As QEMU's `cache=`: when a write counts as done, and what is kept in memory. `'writeback'`: the guest's
+   * flushes make writes durable. `'writethrough'`: every write is, unless the guest turns its write cache
+   * on. `'none'` and `'directsync'`: the same two, with caches as small as they can be. `'unsafe'`: flushes
+   * are answered and go no further. Default `'writeback'`.
+   */
+  readonly cache?: CacheMode;
   /** Which backing files named *inside* images may be followed. Default: none. */
   readonly policy?: BackingPolicy;
   /** Answer to the guest's GET_ID, at most 20 ASCII characters. */

@@ -51,6 +51,31 @@ describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (tra
     expect([...edge]).toEqual([0, 0, data[0], data[1]]);
   });
 
+  it.each([
+    ['writeback', 0, 1],
+    ['writethrough', 2, 3],
+    ['unsafe', 0, 0],
+  ] as const)('syncs storage as the cache mode says: %s', async (cache, written, flushed) => {
+    const filename = join(folder, `${transport}-${cache}.raw`);
+    const disk = await openDisk(
+      { driver: 'raw', file: { driver: 'file', filename, create: true, size: MIB } },
+      { cache },
+    );
+    open.push(disk);
+    expect(disk.enableWriteCache).toBe(cache !== 'writethrough');
+    const syncs = async (): Promise<number> => {
+      const { nodes, counts } = await disk.stats();
+      const file = nodes.find((node) => node.driver === 'file')!.nodeName;
+      return counts.find((node) => node.nodeName === file)!.counters['hostFlushes']!;
+    };
+    await disk.write(0, new Uint8Array(512).fill(1));
+    await disk.writeZeroes(512, 512);
+    expect(await syncs()).toBe(written);
+    await disk.write(0, new Uint8Array(512).fill(2));
+    await disk.flush();
+    expect(await syncs()).toBe(flushed);
+  });
+
   it('has a generation that outlives it, until something is written', async () => {
     const file = { driver: 'file', filename: join(folder, 'generation.qcow2') };
     await createDiskOn(host, { driver: 'qcow2', file, size: MIB });

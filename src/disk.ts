@@ -2,6 +2,7 @@
 // through a virtqueue into the IOThread that holds the disk's graph, as an emulator's requests do;
 // there is no second path.
 
+import { parseCacheMode } from './block/cache-mode.ts';
 import { BlockError } from './block/block-error.ts';
 import type { CheckResult } from './block/block-driver.ts';
 import type { JobOptions } from './block/jobs/job.ts';
@@ -45,6 +46,8 @@ export class Disk implements AsyncDisposable {
   readonly readOnly: boolean;
   /** What a guest is told as the disk's name (GET_ID); at most 20 ASCII characters. */
   readonly serial: string;
+  /** Off: each write of the guest is durable before it completes, unless the guest turns its cache on. */
+  readonly enableWriteCache: boolean;
   readonly #requests: DiskRequests;
   readonly #onEvent: ((event: IOThreadEvent) => void) | undefined;
   #thread: IOThread;
@@ -62,14 +65,15 @@ export class Disk implements AsyncDisposable {
     what: string | BlockdevOptions,
     options: OpenDiskOptions = {},
   ): Promise<Disk> {
+    const { enableWriteCache, ...cache } = parseCacheMode(options.cache ?? 'writeback');
     const thread =
       options.thread ?? (await IOThread.start(host, { ...threadOptions(options), id: 'disk' }));
     const stopEvents = options.onEvent === undefined ? () => {} : thread.onEvent(options.onEvent);
     try {
       const { policy, readOnly, signal } = options;
-      const root = await thread.blockdevAdd(what, { policy, readOnly }, signal);
+      const root = await thread.blockdevAdd(what, { policy, readOnly, cache }, signal);
       try {
-        return await Disk.#connect(thread, root, options, stopEvents);
+        return await Disk.#connect(thread, root, enableWriteCache, options, stopEvents);
       } catch (error) {
         await thread.blockdevDel(root).catch(() => {});
         throw error;
@@ -84,6 +88,7 @@ export class Disk implements AsyncDisposable {
   static async #connect(
     thread: IOThread,
     root: string,
+    enableWriteCache: boolean,
     options: OpenDiskOptions,
     stopEvents: () => void,
   ): Promise<Disk> {
@@ -98,35 +103,30 @@ export class Disk implements AsyncDisposable {
       poolPages: POOL_PAGES,
       serial,
     });
+    device.channel.setWriteCache(enableWriteCache);
     const requests = new DiskRequests(driver, device, root);
-    return new Disk(thread, root, readOnly, serial, requests, {
-      ownsThread: options.thread === undefined,
-      onEvent: options.onEvent,
-      stopEvents,
-    });
+    const facts = { readOnly, serial, enableWriteCache };
+    return new Disk(thread, root, requests, facts, options, stopEvents);
   }
 
   private constructor(
     thread: IOThread,
     rootNode: string,
-    readOnly: boolean,
-    serial: string,
     requests: DiskRequests,
-    life: {
-      readonly ownsThread: boolean;
-      readonly onEvent: ((event: IOThreadEvent) => void) | undefined;
-      readonly stopEvents: () => void;
-    },
+    facts: Pick<Disk, 'readOnly' | 'serial' | 'enableWriteCache'>,
+    { thread: given, onEvent }: OpenDiskOptions,
+    stopEvents: () => void,
   ) {
     this.#thread = thread;
     this.rootNode = rootNode;
-    this.readOnly = readOnly;
-    this.serial = serial;
+    this.readOnly = facts.readOnly;
+    this.serial = facts.serial;
+    this.enableWriteCache = facts.enableWriteCache;
     this.#requests = requests;
-    this.#ownsThread = life.ownsThread;
-    this.#onEvent = life.onEvent;
-    this.#attached = new DiskDevices(life.onEvent);
-    this.#stopEvents = life.stopEvents;
+    this.#ownsThread = given === undefined;
+    this.#onEvent = onEvent;
+    this.#attached = new DiskDevices(onEvent);
+    this.#stopEvents = stopEvents;
   }
 
   /** Where the disk's graph runs. Changes with `moveTo`. */

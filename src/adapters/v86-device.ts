@@ -3,6 +3,7 @@
 // notify handler, when the guest halts, between slices of guest code - and never wait for a message.
 
 import { BlockError } from '../block/block-error.ts';
+import type { Disk } from '../disk.ts';
 import { VirtioBlkConfig } from '../virtio/virtio-blk-config.ts';
 import { VirtioPci } from '../virtio/virtio-pci.ts';
 import type { VirtioPciState } from '../virtio/virtio-pci.ts';
@@ -19,7 +20,7 @@ export interface V86DeviceOptions extends PciPlace {
   readonly path: DataPath;
   /** Why this data path was taken; for people. */
   readonly reason: string;
-  readonly disk: StatefulDisk & { readonly readOnly: boolean };
+  readonly disk: StatefulDisk & Pick<Disk, 'readOnly' | 'enableWriteCache'>;
   readonly queueSize: number;
 }
 
@@ -111,7 +112,12 @@ export class V86Device {
     this.#haltPoll = new CompletionPoll(now);
     this.#pci = new VirtioPci({
       channel,
-      config: new VirtioBlkConfig({ channel, queueSize, readOnly: disk.readOnly }),
+      config: new VirtioBlkConfig({
+        channel,
+        queueSize,
+        readOnly: disk.readOnly,
+        writeCache: disk.enableWriteCache,
+      }),
       queueSize,
       ramBytes: machine.ramBytes,
       hooks: {

@@ -3,6 +3,7 @@
 
 import { assert } from './assert.ts';
 import { MemoryRegion } from './memory-region.ts';
+import { isZero } from './zeroes.ts';
 
 const NO_SPANS = new Uint32Array(0);
 
@@ -154,6 +155,16 @@ export class IOVector {
       }
       skip = Math.max(skip - length, 0);
     }
+  }
+
+  /** True when every byte is zero; false where the region was revoked. */
+  isZero(): boolean {
+    if (this.#region.revoked) return false;
+    for (let i = 0; i < this.#count; i++) {
+      const start = this.offsetOf(i);
+      if (!isZero(this.#region.bytes, start, start + this.lengthOf(i))) return false;
+    }
+    return true;
   }
 
   /** Sets `bytes` bytes from `from` on to `value` (qemu_iovec_memset). */

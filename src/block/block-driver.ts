@@ -9,6 +9,10 @@ import type { BlockChild, ChildRole } from './block-child.ts';
 import type { ImageStreamer } from './image-stream.ts';
 import type { Pace } from './pace.ts';
 
+/** What is read from a backing image is to be stored above it (BDRV_REQ_COPY_ON_READ). */
+export const REQ_COPY_ON_READ = 0x1;
+/** The write changes nothing that anybody sees (BDRV_REQ_WRITE_UNCHANGED). */
+export const REQ_WRITE_UNCHANGED = 0x40;
 /** The data must be on stable storage before the request completes (BDRV_REQ_FUA). */
 export const REQ_FUA = 0x10;
 /** `pwriteZeroes` may deallocate (BDRV_REQ_MAY_UNMAP). */
@@ -163,6 +167,8 @@ export interface OpenFlags {
    * it after `openChild`.
    */
   readonly readOnly: boolean;
+  /** `cache.direct`: keep no more data in memory than the driver cannot do without. */
+  readonly direct?: boolean;
 }
 
 /** What `open` may use. Handed in, so that a driver needs no globals and no registry. */

@@ -184,7 +184,7 @@ describe('emulation', () => {
     expect(setup({ lacks: ['pdiscard'] }).node.pdiscard(0, 4096)).toBe(0);
     const ignoring = setup(
       { limits: { supportedZeroFlags: REQ_MAY_UNMAP } },
-      { discard: 'ignore' },
+      { settings: { discard: 'ignore' } },
     );
     expect(ignoring.node.pdiscard(0, 4096)).toBe(0);
     expect(ignoring.node.pwriteZeroes(0, 4096, REQ_MAY_UNMAP)).toBe(0);

@@ -6,7 +6,7 @@
 import type { IOVector } from '../base/io-vector.ts';
 import { ECANCELED, EINVAL, EIO, EROFS, OK } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
-import { REQ_FUA, REQ_MAY_UNMAP, REQ_NO_FALLBACK } from './block-driver.ts';
+import { REQ_COPY_ON_READ, REQ_FUA, REQ_MAY_UNMAP, REQ_NO_FALLBACK } from './block-driver.ts';
 import type { BlockStatus } from './block-driver.ts';
 import { NodeControl } from './node-control.ts';
 import {
@@ -22,8 +22,8 @@ import type { TrackedRequest } from './tracked-requests.ts';
 export type { BlockNodeParts } from './node-control.ts';
 
 export class BlockNode extends NodeControl {
-  /** Fills `qiov` from `[offset, offset + qiov.size)`. Answers 0 or -errno. */
-  preadv(offset: number, qiov: IOVector, _flags = 0): MaybeRet {
+  /** Fills `qiov` from `[offset, offset + qiov.size)`. REQ_COPY_ON_READ is the one flag. Answers 0 or -errno. */
+  preadv(offset: number, qiov: IOVector, flags = 0): MaybeRet {
     const bytes = qiov.size;
     if (!this.#inRange(offset, bytes)) return this.refuse(-EINVAL);
     if (qiov.region.revoked) return this.refuse(-ECANCELED);
@@ -31,10 +31,11 @@ export class BlockNode extends NodeControl {
       ((offset | bytes) & this.alignMask) !== 0 ||
       bytes > this.maxTransfer ||
       bytes === 0 ||
+      flags !== 0 ||
       this.books.tracked.serialising !== 0 ||
       this.books.latency !== undefined
     ) {
-      return this.#readSlowly(offset, qiov);
+      return this.#readSlowly(offset, qiov, flags);
     }
     const ret = this.state.preadv(offset, qiov, 0);
     if (typeof ret !== 'number') {
@@ -66,10 +67,11 @@ export class BlockNode extends NodeControl {
       ((offset | bytes) & this.alignMask) !== 0 ||
       bytes > this.maxTransfer ||
       bytes === 0 ||
+      this.detectZeroes >= 0 ||
       this.books.tracked.serialising !== 0 ||
       this.books.latency !== undefined
     ) {
-      return this.#writeSlowly(offset, qiov, native, fua);
+      return this.#writeSlowly(offset, qiov, flags);
     }
     const ret = this.state.pwritev!(offset, qiov, native);
     if (typeof ret !== 'number') {
@@ -164,19 +166,38 @@ export class BlockNode extends NodeControl {
     return Number.isSafeInteger(offset);
   }
 
-  #readSlowly(offset: number, qiov: IOVector): MaybeRet {
+  #readSlowly(offset: number, qiov: IOVector, flags: number): MaybeRet {
     const bytes = qiov.size;
     if (bytes === 0) return OK;
+    if ((flags & REQ_COPY_ON_READ) !== 0) return this.#copyOnRead(offset, qiov);
     return this.books.run('rd', bytes, this.books.tracked.begin(offset, bytes, false), false, () =>
       readShaped(this.state, offset, qiov),
     );
   }
 
-  #writeSlowly(offset: number, qiov: IOVector, flags: number, fua: boolean): MaybeRet {
+  /** Reads alone on the clusters that it touches, and stores what comes from below. */
+  #copyOnRead(offset: number, qiov: IOVector): MaybeRet {
     const bytes = qiov.size;
+    const grain = Math.max(this.alignMask + 1, this.limits.optTransfer);
+    const start = roundDown(offset, grain);
+    const end = Math.min(roundUp(offset + bytes, grain), this.lengthNow);
+    const request = this.books.tracked.begin(start, end - start, true);
+    return this.books.run('rd', bytes, request, false, async () => {
+      const { copyUp } = await import('./copy-up.ts');
+      return copyUp(this.state, start, end, offset, qiov);
+    });
+  }
+
+  #writeSlowly(offset: number, qiov: IOVector, flags: number): MaybeRet {
+    const bytes = qiov.size;
+    if (this.detectZeroes >= 0 && bytes > 0 && qiov.isZero()) {
+      return this.pwriteZeroes(offset, bytes, (flags & REQ_FUA) | this.detectZeroes);
+    }
+    const native = flags & this.writeFlags;
+    const fua = (flags & ~native & REQ_FUA) !== 0;
     if (bytes === 0) return fua ? this.flush() : OK;
     return this.books.run('wr', bytes, this.#track(offset, bytes), fua, () =>
-      writeShaped(this.state, offset, qiov, flags),
+      writeShaped(this.state, offset, qiov, native),
     );
   }
 

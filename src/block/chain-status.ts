@@ -4,6 +4,7 @@
 import type { Ret } from '../base/ret.ts';
 import type { BlockBackend } from './block-backend.ts';
 import type { BlockNode } from './block-node.ts';
+import { skipFilters } from './skip-filters.ts';
 
 /** A run of bytes, and where a reader at the top finds them. */
 export interface ChainStatus {
@@ -33,7 +34,7 @@ async function statusAbove(
   offset: number,
   bytes: number,
 ): Promise<ChainStatus | Ret> {
-  let node = top;
+  let node = skipFilters(top);
   let left = bytes;
   for (let depth = 0; ; depth++) {
     const answer = node.blockStatus(offset, left);
@@ -48,6 +49,6 @@ async function statusAbove(
       return { bytes: left, depth, present: false, zero: true, node };
     }
     left = Math.min(left, there);
-    node = below.node;
+    node = skipFilters(below.node);
   }
 }

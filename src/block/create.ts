@@ -9,7 +9,8 @@ import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
 import { filenameOf } from './filename.ts';
 import type { Graph } from './graph.ts';
-import { parseNodeOptions, treeOf } from './node-options.ts';
+import { commonOptions, parseNodeOptions, treeOf } from './node-options.ts';
+import { DEFAULT_SETTINGS } from './node-settings.ts';
 import { openingParent } from './opening-parent.ts';
 import { Opening } from './opening.ts';
 import type { OpenGraphOptions } from './opening.ts';
@@ -38,7 +39,8 @@ export async function createImage(
   const created = await createFile(graph, plan.file, extra);
   const opening = new Opening(graph, extra);
   try {
-    const place = { role: 'file', readOnly: false, depth: 0, above: [] } as const;
+    const settings = DEFAULT_SETTINGS;
+    const place = { role: 'file', readOnly: false, settings, depth: 0, above: [] } as const;
     const node = await opening.open(plan.file, place);
     await format(graph, node, (edge) => driver.create!({ ...context, file: edge }, size, plan.raw));
   } catch (error) {
@@ -69,11 +71,12 @@ export async function removeImage(graph: Graph, options: OptionTree): Promise<vo
 
 /** Options that open what `createImage` made of `options`, without those that said how. */
 export function optionsToOpen(options: OptionTree): OptionTree {
-  const { driver, nodeName, discard, rest } = parseNodeOptions(treeOf(options, false), false);
+  const tree = treeOf(options, false);
+  const { driver, rest } = parseNodeOptions(tree, false);
   const { file } = rest;
   const named = typeof file === 'string' ? file : file && withoutMaking(treeOf(file, true));
-  const node = { 'node-name': nodeName, discard };
-  return file === undefined ? { driver, ...withoutMaking(rest), ...node } : { driver, file: named, ...node }; // prettier-ignore
+  const node = { ...commonOptions(tree), driver, 'read-only': undefined };
+  return file === undefined ? { ...withoutMaking(rest), ...node } : { file: named, ...node };
 }
 
 function withoutMaking(tree: OptionTree): OptionTree {

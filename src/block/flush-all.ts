@@ -6,14 +6,14 @@ import { BlockNode } from './block-node.ts';
 
 /**
  * Makes all that was written to `nodes` durable, from the tops: a node hands its flush on to the children
- * that it writes to. One that fails keeps none of the others from theirs. Throws the first BlockError;
+ * that it writes to, where `cache.no-flush` does not keep it from that. One that fails keeps none of the others from theirs. Throws the first BlockError;
  * `when` ends its message.
  */
 export async function flushAll(nodes: readonly BlockNode[], when = ''): Promise<void> {
   let failure: BlockError | undefined;
   for (const node of nodes) {
-    if (node.readOnly || isFlushedFromAbove(node)) continue;
-    const ret = await node.flush();
+    if (node.readOnly || (isFlushedFromAbove(node) && !node.settings.cacheNoFlush)) continue;
+    const ret = await node.lastFlush();
     if (ret >= 0 || ret === -ENOMEDIUM) continue;
     failure ??= BlockError.fromRet(ret, `flush of ${node.label}${when}`, node.name);
   }

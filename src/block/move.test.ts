@@ -132,6 +132,25 @@ describe('a move', () => {
     expect(there.backends[0]!.stats.wrBytes).toBe(512);
   });
 
+  it('takes along how a node caches and what it does with zeroes, and syncs what no flush did', async () => {
+    const [here, there] = graphs();
+    const file = { driver: 'recording-protocol', 'node-name': 'file', 'cache.direct': true };
+    const top = { driver: 'recording-format', 'node-name': 'top', 'detect-zeroes': 'unmap', file };
+    await openGraph(here, { ...top, 'cache.no-flush': true });
+    const settings = ['top', 'file'].map((name) => here.get(name).settings);
+    await here.get('file').pwritev(0, IOVector.of(new Uint8Array(512).fill(1)));
+    expect(await here.get('top').flush()).toBe(0);
+    expect(states.get('file')!.counts.flush).toBe(0);
+    const moved = cross(await detachGraph(here, 'top'));
+    expect(states.get('file')!.counts.flush).toBe(1);
+    expect(await attachGraph(there, moved, { adopt: () => {} })).toBeUndefined();
+    expect(['top', 'file'].map((name) => there.get(name).settings)).toEqual(settings);
+    expect(settings).toMatchObject([
+      { detectZeroes: 'unmap', cacheDirect: false, cacheNoFlush: true },
+      { detectZeroes: 'off', cacheDirect: true, cacheNoFlush: true },
+    ]);
+  });
+
   it('waits for what is in flight, and keeps others out meanwhile', async () => {
     const [here] = graphs();
     await openGraph(here, CHAIN);

@@ -11,6 +11,7 @@ import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import { flushAll } from './flush-all.ts';
 import type { Graph } from './graph.ts';
+import type { NodeSettings } from './node-settings.ts';
 import { openingParent } from './opening-parent.ts';
 import { headGuard } from './probe.ts';
 import { loadDriver } from './registry.ts';
@@ -24,7 +25,7 @@ export interface MovedNode {
   readonly readOnly: boolean;
   /** It was guessed to be raw. */
   readonly guessed: boolean;
-  readonly discard: 'ignore' | 'unmap';
+  readonly settings: NodeSettings;
   readonly filename: string;
   readonly children: readonly {
     readonly role: ChildRole;
@@ -150,7 +151,7 @@ export function describeNode(node: BlockNode): Omit<MovedNode, 'owned' | 'carrie
     options: node.options,
     readOnly: node.readOnly,
     guessed: node.guessed,
-    discard: node.discardEnabled ? 'unmap' : 'ignore',
+    settings: node.settings,
     filename: node.filename,
     children: node.children.map(({ role, node: child, writable }) => ({
       role,
@@ -244,7 +245,7 @@ async function attachNode(
   const context: OpenContext = {
     nodeName: name,
     aioContext: graph.context,
-    flags: { readOnly: from.readOnly },
+    flags: { readOnly: from.readOnly, direct: from.settings.cacheDirect },
     signal: undefined,
     headGuard: from.guessed ? await headGuard() : undefined,
     carried: from.carried,
@@ -262,7 +263,7 @@ async function attachNode(
       state,
       children: edges,
       readOnly: from.readOnly,
-      discard: from.discard,
+      settings: from.settings,
       filename: from.filename,
       options: from.options,
       guessed: from.guessed,

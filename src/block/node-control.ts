@@ -10,6 +10,8 @@ import type { BlockLimits, Carried, CheckResult, DriverState } from './block-dri
 import { BlockError } from './block-error.ts';
 import type { BlockStats } from './block-stats.ts';
 import type { NodeLatency } from './latency-histogram.ts';
+import { DEFAULT_SETTINGS, detectedZeroFlags } from './node-settings.ts';
+import type { NodeSettings } from './node-settings.ts';
 import type { Pace } from './pace.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
@@ -29,8 +31,8 @@ export interface BlockNodeParts {
   readonly children: readonly BlockChild[];
   /** A driver that cannot write makes its node read-only as well. */
   readonly readOnly: boolean;
-  /** What to do with discards; 'unmap' unless said otherwise. */
-  readonly discard?: 'ignore' | 'unmap';
+  /** What differs from DEFAULT_SETTINGS. */
+  readonly settings?: Partial<NodeSettings>;
   /** The name that opens this image again, `json:` where there is no shorter one. */
   readonly filename?: string;
   /** What the driver was opened with (`parseOptions`), and whether the format was guessed. */
@@ -53,7 +55,6 @@ export abstract class NodeControl implements BlockParent {
   readonly stats: BlockStats;
   readonly quiescence: Quiescence;
   protected readonly context: AioContext;
-  readonly discardEnabled: boolean;
   /** For upkeep and moves. */
   readonly books: RequestBooks;
   /**
@@ -64,6 +65,10 @@ export abstract class NodeControl implements BlockParent {
   protected readonly alignMask: number;
   protected readonly maxTransfer: number;
   protected readonly writeFlags: number;
+  // Of `settings`, as requests need it: see `detectedZeroFlags`.
+  protected detectZeroes = -1;
+  protected discardEnabled = true;
+  #settings: NodeSettings = DEFAULT_SETTINGS;
   // Copies of what the driver says, so that a request asks it one thing only. -1 after close.
   protected lengthNow = 0;
   #closing: Promise<void> | undefined;
@@ -86,7 +91,7 @@ export abstract class NodeControl implements BlockParent {
     this.filename = parts.filename ?? parts.name;
     this.options = parts.options ?? {};
     this.guessed = parts.guessed ?? false;
-    this.discardEnabled = parts.discard !== 'ignore';
+    this.applySettings({ ...DEFAULT_SETTINGS, ...parts.settings });
     this.alignMask = requestAlignment - 1;
     this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
     this.writeFlags = supportedWriteFlags;
@@ -95,6 +100,17 @@ export abstract class NodeControl implements BlockParent {
     this.quiescence = this.books.quiescence;
     this.#readLength();
     for (const edge of this.children) edge.node.quiescence.attach(edge, this);
+  }
+
+  get settings(): NodeSettings {
+    return this.#settings;
+  }
+  /** From the next request on. The driver is not told of `cacheDirect`: that is for whoever opens it. */
+  applySettings(settings: NodeSettings): void {
+    this.#settings = settings;
+    this.discardEnabled = settings.discard === 'unmap';
+    this.detectZeroes = detectedZeroFlags(settings);
+    if (this.state.pwriteZeroes === undefined) this.detectZeroes = -1;
   }
 
   /** Bytes; a multiple of the request alignment. */
@@ -136,6 +152,11 @@ export abstract class NodeControl implements BlockParent {
     if (this.closed) return this.refuse(-ENOMEDIUM);
     if (this.readOnly) return OK;
     return this.books.flush();
+  }
+
+  /** As `flush`, and syncs storage whatever `cache.no-flush` says: this opening is about to end. */
+  lastFlush(): MaybeRet {
+    return this.closed || this.readOnly ? OK : this.books.flush(true);
   }
 
   /** Changes the length; new bytes read as zeroes. Runs alone on the node. */
@@ -268,7 +289,7 @@ export abstract class NodeControl implements BlockParent {
 
   async #lastFlush(): Promise<Ret> {
     try {
-      return await this.flush();
+      return await this.lastFlush();
     } catch {
       return -EIO;
     }

@@ -1,5 +1,5 @@
-// What every node takes, whatever its driver: `driver`, `node-name`, `read-only`, `discard`,
-// `filename`. They are taken off here; what is left belongs to the driver.
+// What every node takes, whatever its driver: `driver`, `node-name`, `read-only`, `filename`, and settings
+// (`parse-settings.ts`). They are taken off here; what is left belongs to the driver.
 
 import { isOptionTree, nestOptions } from '../base/options.ts';
 import type { OptionTree } from '../base/options.ts';
@@ -13,26 +13,41 @@ export interface NodeOptions {
   readonly nodeName: string | undefined;
   /** Undefined: as the parent; and read-only where the driver cannot write. */
   readonly readOnly: boolean | undefined;
-  readonly discard: 'ignore' | 'unmap' | undefined;
+  /** For `parseSettings`; undefined where there are none. */
+  readonly settings: OptionTree | undefined;
   /** The driver's own. */
   readonly rest: OptionTree;
 }
 
-const COMMON = ['driver', 'node-name', 'read-only', 'discard'];
+const SETTINGS = ['discard', 'cache', 'detect-zeroes'];
+const COMMON = ['driver', 'node-name', 'read-only', ...SETTINGS];
 
 /** Takes `tree` apart. `asProtocol`: a `filename` without a driver names a protocol node. */
 export function parseNodeOptions(tree: OptionTree, asProtocol: boolean): NodeOptions {
   const named = withoutFilename(tree, asProtocol);
   const about = named['driver'];
   const reader = new OptionReader(typeof about === 'string' ? about : 'image', named);
-  const rest = Object.fromEntries(Object.entries(named).filter(([key]) => !COMMON.includes(key)));
+  const [, rest] = divided(named, COMMON);
+  const [settings] = divided(named, SETTINGS);
   return {
     driver: reader.string('driver'),
     nodeName: reader.string('node-name'),
     readOnly: reader.boolean('read-only'),
-    discard: reader.choice('discard', ['ignore', 'unmap']),
+    settings: Object.keys(settings).length === 0 ? undefined : settings,
     rest,
   };
+}
+
+/** Those of `tree` that every node takes. */
+export function commonOptions(tree: OptionTree): OptionTree {
+  return divided(tree, COMMON)[0];
+}
+
+/** The options of `tree` that are named in `keys`, and the others. */
+function divided(tree: OptionTree, keys: readonly string[]): [OptionTree, OptionTree] {
+  const part = (named: boolean): OptionTree =>
+    Object.fromEntries(Object.entries(tree).filter(([key]) => keys.includes(key) === named));
+  return [part(true), part(false)];
 }
 
 /** Options for a reference that is no node name. Throws BlockError('EINVAL'). */

@@ -3,6 +3,7 @@
 import type { OptionTree } from '../base/options.ts';
 import type { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
+import { DEFAULT_SETTINGS } from './node-settings.ts';
 import { Opening } from './opening.ts';
 import type { OpenGraphOptions } from './opening.ts';
 
@@ -19,8 +20,10 @@ export async function openGraph(
 ): Promise<BlockNode> {
   const opening = new Opening(graph, extra);
   try {
+    const settings = { ...DEFAULT_SETTINGS, ...extra.cache };
     const readOnly = extra.readOnly ?? false;
-    const root = await opening.open(options, { role: 'root', readOnly, depth: 0, above: [] });
+    const place = { role: 'root', readOnly, settings, depth: 0, above: [] } as const;
+    const root = await opening.open(options, place);
     graph.own(root);
     return root;
   } catch (error) {

@@ -12,6 +12,8 @@ import type { Graph } from './graph.ts';
 import { openingParent } from './opening-parent.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
 import type { NodeOptions } from './node-options.ts';
+import { DEFAULT_SETTINGS } from './node-settings.ts';
+import type { NodeSettings } from './node-settings.ts';
 import type { OpenPolicy } from './policy.ts';
 import type { Probed } from './probe.ts';
 import { loadDriver } from './registry.ts';
@@ -26,6 +28,8 @@ export interface OpenGraphOptions {
   readonly policy?: OpenPolicy | undefined;
   /** Default false: writable, except for what cannot be written. */
   readonly readOnly?: boolean | undefined;
+  /** Of nodes that do not say so themselves. Default: neither. */
+  readonly cache?: Pick<NodeSettings, 'cacheDirect' | 'cacheNoFlush'> | undefined;
   /** Told what is worth knowing but no failure. */
   readonly onNotice?: ((nodeName: string, message: string) => void) | undefined;
 }
@@ -34,6 +38,8 @@ export interface OpenGraphOptions {
 export interface Place {
   readonly role: ChildRole;
   readonly readOnly: boolean;
+  /** The parent's: what it does about caches its children do as well, unless they say otherwise. */
+  readonly settings: NodeSettings;
   readonly depth: number;
   /** File names of the images above, for finding circles. */
   readonly above: readonly string[];
@@ -65,7 +71,10 @@ export class Opening {
     const asProtocol = place.role === 'file';
     const options = parseNodeOptions(treeOf(reference, asProtocol), asProtocol);
     const known = options.readOnly ?? place.readOnly;
-    const at = { ...place, readOnly: place.role === 'backing' || known };
+    const { cacheDirect, cacheNoFlush } = place.settings;
+    const own = await this.#settings(options);
+    const settings = { ...DEFAULT_SETTINGS, cacheDirect, cacheNoFlush, ...own };
+    const at = { ...place, settings, readOnly: place.role === 'backing' || known };
     if (options.driver !== undefined) {
       return this.#openWith({ driver: options.driver, headGuard: undefined }, options, at);
     }
@@ -81,6 +90,12 @@ export class Opening {
     }
     const rest = { ...options.rest, file: fileNode.name };
     return this.#openWith(probed, { ...options, rest }, at);
+  }
+
+  async #settings({ driver = 'image', settings }: NodeOptions): Promise<Partial<NodeSettings>> {
+    if (settings === undefined) return {};
+    const { parseSettings } = await import('./parse-settings.ts');
+    return parseSettings(driver, settings);
   }
 
   /** Closes what was opened so far; failures on the way no longer matter. */
@@ -115,7 +130,7 @@ export class Opening {
     place: Place,
   ): Promise<BlockNode> {
     const edges: BlockChild[] = [];
-    const flags = { readOnly: place.readOnly };
+    const flags = { readOnly: place.readOnly, direct: place.settings.cacheDirect };
     const insistsOnWriting = options.readOnly === false;
     const context: OpenContext = {
       nodeName: name,
@@ -155,7 +170,7 @@ export class Opening {
         filename: file?.node.filename ?? filenameOf(driver.name, options.rest),
         options: parsed,
         guessed: probed.headGuard !== undefined,
-        ...(options.discard === undefined ? {} : { discard: options.discard }),
+        settings: place.settings,
       });
       for (const edge of edges) this.#pending.delete(edge);
       this.#opened.push(node);
@@ -194,7 +209,8 @@ export class Opening {
     place: Place,
   ): Promise<BlockChild> {
     if (reference === undefined || reference === null) {
-      throw new BlockError('EINVAL', `node '${parent}': option '${role}' is missing`, {
+      const option = role === 'filtered' ? 'file' : role;
+      throw new BlockError('EINVAL', `node '${parent}': option '${option}' is missing`, {
         node: parent,
       });
     }
@@ -218,7 +234,7 @@ export class Opening {
     const reference = await followName(this.#extra.policy, named, above);
     const depth = place.depth + 1;
     const readOnly = role === 'backing' || place.readOnly;
-    const node = await this.open(reference, { role, readOnly, depth, above });
+    const node = await this.open(reference, { ...place, role, readOnly, depth, above });
     return this.#connect(parent, node, role, !readOnly && !node.readOnly);
   }
 

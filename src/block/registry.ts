@@ -18,6 +18,7 @@ const entries = new Map<string, DriverEntry>([
   ['blob', { kind: 'protocol', load: () => import('./protocols/blob.ts') }],
   ['http', { kind: 'protocol', load: () => import('./protocols/http.ts') }],
   ['memory', { kind: 'protocol', load: () => import('./protocols/memory.ts') }],
+  ['copy-on-read', { kind: 'filter', load: () => import('./filters/copy-on-read.ts') }],
   ['null-co', { kind: 'protocol', load: () => import('./protocols/null-co.ts') }],
 ]);
 

@@ -11,6 +11,7 @@ import { BlockStats } from './block-stats.ts';
 import type { RequestKind } from './block-stats.ts';
 import { FlushGroup } from './flush-group.ts';
 import { NodeLatency } from './latency-histogram.ts';
+import type { NodeSettings } from './node-settings.ts';
 import { Quiescence } from './quiescence.ts';
 import { TrackedRequests } from './tracked-requests.ts';
 import type { TrackedRequest } from './tracked-requests.ts';
@@ -23,6 +24,7 @@ export interface BookedNode {
   readonly children: readonly BlockChild[];
   /** Other threads write to the image as well, unseen. */
   readonly shared: boolean;
+  readonly settings: NodeSettings;
 }
 
 export class RequestBooks {
@@ -112,9 +114,13 @@ export class RequestBooks {
     this.latency = on ? new NodeLatency() : undefined;
   }
 
-  /** Flushes this layer, then every child that it writes to. Flushes at a time share a run. */
-  flush(): MaybeRet {
-    return this.run('flush', 0, this.tracked.begin(0, 0, false), false, this.#joinFlush);
+  /**
+   * Flushes this layer, then every child that it writes to. Flushes at a time share a run; `last` has one
+   * of its own, which `cache.no-flush` does not keep from storage.
+   */
+  flush(last = false): MaybeRet {
+    const body = last ? this.#flushLast : this.#joinFlush;
+    return this.run('flush', 0, this.tracked.begin(0, 0, false), false, body);
   }
 
   async #flushAfter(): Promise<Ret> {
@@ -146,9 +152,13 @@ export class RequestBooks {
   }
 
   readonly #joinFlush = (): MaybeRet => this.#flushes.join(this.#flushOnce);
+  readonly #flushLast = (): MaybeRet => this.#flushDown(false);
+  readonly #flushOnce = (): MaybeRet => this.#flushDown(this.#node.settings.cacheNoFlush);
 
-  readonly #flushOnce = (): MaybeRet => {
+  #flushDown(noFlush: boolean): MaybeRet {
     const { kind, state, children, shared } = this.#node;
+    // Whatever ends here, the tables of a format still go to its file.
+    if (kind === 'protocol' && noFlush) return OK;
     const generation = this.writeGen;
     // A format may hold metadata back whatever was written; a protocol only what went through here.
     const clean = kind === 'protocol' && this.flushedGen === generation && !shared;
@@ -162,5 +172,5 @@ export class RequestBooks {
       return answer;
     };
     return typeof ret === 'number' ? done(ret) : ret.then(done);
-  };
+  }
 }

@@ -19,12 +19,22 @@ export type BlockdevOptions = Readonly<Record<string, unknown>>;
 
 export type { BlockNodeInfo, BlockNodeStats, MapEntry, Progress };
 
+/** What the nodes of a graph do about caches. */
+export interface CacheFlags {
+  /** `cache.direct`: keep no more data in memory than a driver cannot do without. */
+  readonly cacheDirect: boolean;
+  /** `cache.no-flush`: answer flushes, and do not sync storage. */
+  readonly cacheNoFlush: boolean;
+}
+
 /** What `blockdev-add` takes besides. */
 export interface OpenExtra {
   /** Which backing files named *inside* images may be followed. Default: none. */
   readonly policy?: BackingPolicy | undefined;
   /** Open all of it for reading only. */
   readonly readOnly?: boolean | undefined;
+  /** `cache.direct` and `cache.no-flush` of nodes that say neither. Default: neither. */
+  readonly cache?: CacheFlags;
 }
 
 /** Running counts of an IOThread (`query-iothreads`): its loop and the devices it serves. */

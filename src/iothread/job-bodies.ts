@@ -4,6 +4,7 @@
 import type { CheckResult } from '../block/block-driver.ts';
 import type { Graph } from '../block/graph.ts';
 import { Job } from '../block/jobs/job.ts';
+import { skipFilters } from '../block/skip-filters.ts';
 import type { BlockdevOptions, IOThreadControl, JobCall, MapEntry } from './control.ts';
 import { ExportTable } from './export-table.ts';
 import { ImportTable } from './import-table.ts';
@@ -34,7 +35,9 @@ export class JobBodies implements Pick<IOThreadControl, JobCall> {
     nodeName: string,
     fix: 'none' | 'leaks' | 'all',
   ): Promise<CheckResult> {
-    return this.#run(number, async ({ pace }) => this.#graph.get(nodeName).check(fix, pace));
+    return this.#run(number, async ({ pace }) =>
+      skipFilters(this.#graph.get(nodeName)).check(fix, pace),
+    );
   }
 
   blockMap(
@@ -55,7 +58,9 @@ export class JobBodies implements Pick<IOThreadControl, JobCall> {
   }
 
   blockReset(number: number, nodeName: string): Promise<void> {
-    return this.#run(number, async ({ signal }) => this.#graph.get(nodeName).makeEmpty(signal));
+    return this.#run(number, async ({ signal }) =>
+      skipFilters(this.#graph.get(nodeName)).makeEmpty(signal),
+    );
   }
 
   blockConvert(number: number, nodeName: string, target: BlockdevOptions): Promise<void> {

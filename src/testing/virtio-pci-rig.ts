@@ -26,11 +26,13 @@ export class VirtioPciRig {
     readOnly = false,
     sectors = 4096,
     packed = false,
+    writeCache = true,
   }: {
     numQueues?: number;
     readOnly?: boolean;
     sectors?: number;
     packed?: boolean;
+    writeCache?: boolean;
   } = {}) {
     this.channel = new TransportChannel(
       new SharedArrayBuffer(TransportChannel.bytes(numQueues)),
@@ -40,7 +42,13 @@ export class VirtioPciRig {
     this.channel.takeConfigCall();
     this.pci = new VirtioPci({
       channel: this.channel,
-      config: new VirtioBlkConfig({ channel: this.channel, queueSize: 128, readOnly, packed }),
+      config: new VirtioBlkConfig({
+        channel: this.channel,
+        queueSize: 128,
+        readOnly,
+        packed,
+        writeCache,
+      }),
       queueSize: 128,
       ramBytes: RAM,
       hooks: {

@@ -7,7 +7,8 @@ import type { MemoryRegion } from '../base/memory-region.ts';
 import type { BottomHalf } from '../aio/aio-context.ts';
 import { EIO, EINVAL, ENOTSUP } from '../base/ret.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
-import { REQ_FUA, REQ_MAY_UNMAP } from '../block/block-driver.ts';
+import type { BlockBackend } from '../block/block-backend.ts';
+import { REQ_MAY_UNMAP } from '../block/block-driver.ts';
 import type { VirtioBlk } from './virtio-blk.ts';
 import {
   SECTOR_SIZE,
@@ -205,8 +206,7 @@ export class RequestQueue {
     const first = table[at + REQ_OUT_FIRST]!;
     const count = table[at + REQ_OUT_COUNT]!;
     this.#qiov.reset(this.#region, this.#queue.segments, 2 * first, count, bytes);
-    const flags = this.#device.writeCache ? 0 : REQ_FUA;
-    return this.#device.backend.pwritev(sector * SECTOR_SIZE, this.#qiov, flags);
+    return this.#writing().pwritev(sector * SECTOR_SIZE, this.#qiov, 0);
   }
 
   /** The serial number, NUL-padded; answers the bytes written (5.2.6). */
@@ -241,10 +241,16 @@ export class RequestQueue {
     if (type === VIRTIO_BLK_T_DISCARD && flags !== 0) return -ENOTSUP;
     const bytes = sectors * SECTOR_SIZE;
     if (sectors > MAX_DISCARD_SECTORS || !this.#inRange(sector, bytes)) return -EINVAL;
-    const { backend, writeCache } = this.#device;
+    const backend = this.#writing();
     if (type === VIRTIO_BLK_T_DISCARD) return backend.pdiscard(sector * SECTOR_SIZE, bytes);
-    const unmap = flags === 0 ? 0 : REQ_MAY_UNMAP;
-    return backend.pwriteZeroes(sector * SECTOR_SIZE, bytes, unmap | (writeCache ? 0 : REQ_FUA));
+    return backend.pwriteZeroes(sector * SECTOR_SIZE, bytes, flags === 0 ? 0 : REQ_MAY_UNMAP);
+  }
+
+  /** The backend, for a write; the driver may have turned its write cache on or off before this one. */
+  #writing(): BlockBackend {
+    const { backend, writeCache } = this.#device;
+    backend.enableWriteCache = writeCache;
+    return backend;
   }
 
   /** Whole sectors, inside the disk. A sector too large for a double is far beyond any disk. */

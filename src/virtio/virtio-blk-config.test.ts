@@ -72,6 +72,17 @@ describe('configuration space', () => {
     rig.pci.write(CONFIG + 32, 1, 0);
     expect(rig.channel.writeCache).toBe(true);
   });
+
+  it('starts writethrough where the disk is, until the driver turns the cache on', () => {
+    const rig = new Rig({ writeCache: false });
+    expect(rig.pci.read(CONFIG + 32, 1)).toBe(0);
+    rig.start(VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE);
+    expect(rig.channel.writeCache).toBe(false);
+    rig.pci.write(CONFIG + 32, 1, 1);
+    expect(rig.channel.writeCache).toBe(true);
+    rig.status = 0;
+    expect(rig.pci.read(CONFIG + 32, 1)).toBe(0);
+  });
 });
 
 describe('saved state', () => {

@@ -44,6 +44,8 @@ export interface VirtioBlkConfigOptions {
   /** Entries of a queue; a request may have two descriptors less. */
   readonly queueSize: number;
   readonly readOnly: boolean;
+  /** Off: the cache mode is writethrough until a driver that can (CONFIG_WCE) changes it. Default on. */
+  readonly writeCache?: boolean;
   /** Bytes that the disk likes to write at once; a power of two of at least 512. Default 4096. */
   readonly physicalBlockSize?: number;
   /** Bytes that a discard should be a multiple of. Default: `physicalBlockSize`. */
@@ -56,6 +58,7 @@ export class VirtioBlkConfig {
   /** Feature bits that the device offers. */
   readonly features: bigint;
   readonly #channel: TransportChannel;
+  readonly #writeCache: boolean;
   readonly #view: DataView = new DataView(new ArrayBuffer(VIRTIO_BLK_CONFIG_BYTES));
 
   constructor(options: VirtioBlkConfigOptions) {
@@ -63,6 +66,7 @@ export class VirtioBlkConfig {
     const physical = options.physicalBlockSize ?? 4096;
     const granularity = options.discardGranularity ?? physical;
     this.#channel = channel;
+    this.#writeCache = options.writeCache ?? true;
     this.features = offeredFeatures(readOnly, channel.numQueues, options.packed === true);
     const view = this.#view;
     view.setUint32(SEG_MAX, Math.max(queueSize - 2, 1), true);
@@ -78,9 +82,9 @@ export class VirtioBlkConfig {
     this.reset();
   }
 
-  /** Device reset: the write cache is on again. */
+  /** Device reset: the write cache is as it was at first. */
   reset(): void {
-    this.writeback = true;
+    this.writeback = this.#writeCache;
   }
 
   /** The driver's choice of cache mode; counts only where CONFIG_WCE was negotiated. */

@@ -214,16 +214,18 @@ describe('a virtio-blk device', () => {
   });
 
   it('writes through when the cache is off', async () => {
-    const { connect, settle, state, channel } = rig();
+    const { connect, settle, state, channel, backend } = rig();
     const driver = connect();
     submit(driver, VIRTIO_BLK_T_OUT, 0, new Uint8Array(512));
     await settle(driver);
     expect(state.counts.flush).toBe(0);
+    expect(backend.enableWriteCache).toBe(true);
     channel.setWriteCache(false);
     submit(driver, VIRTIO_BLK_T_OUT, 0, new Uint8Array(512));
     await settle(driver);
     const flags = state.log.findLast((call) => call.kind === 'pwritev')!.flags;
     expect(state.counts.flush + ((flags & REQ_FUA) === 0 ? 0 : 1)).toBe(1);
+    expect(backend.enableWriteCache).toBe(false);
   });
 
   it('serves a full ring with one interrupt, no promise and nothing allocated', async () => {

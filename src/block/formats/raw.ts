@@ -141,11 +141,5 @@ export const driver: BlockDriver<RawOptions> = {
   streamer: async () => ({
     plan: (size) => ({ length: size, parts: () => [{ offset: 0, length: size }] }),
   }),
-  async create(context, size, raw) {
-    new OptionReader('raw', raw).end();
-    // What a file held before would show.
-    const emptied = await context.file!.truncate(0);
-    const ret = emptied < 0 ? emptied : await context.file!.truncate(size);
-    if (ret < 0) throw BlockError.fromRet(ret, `raw: cannot make the file ${size} bytes long`);
-  },
+  create: async (...args) => (await import('./raw-create.ts')).create(...args),
 };

@@ -41,6 +41,8 @@ export const driver: BlockDriver<BlobOptions> = {
         node: context.nodeName,
       });
     }
-    return new BlobState(context.nodeName, options, (message) => context.notice(message));
+    const { chunkSize } = options;
+    const kept = context.flags.direct === true ? { ...options, cacheSize: chunkSize } : options;
+    return new BlobState(context.nodeName, kept, (message) => context.notice(message));
   },
 };

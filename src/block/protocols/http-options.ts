@@ -21,6 +21,8 @@ export interface HttpOptions {
 
 /** A request is at most this long, bytes (one chunk where that is longer). */
 export const MAX_HTTP_REQUEST: number = 1024 * 1024;
+/** Chunks in memory at least. */
+const MIN_CHUNKS = 4;
 const CREDENTIALS = ['omit', 'same-origin', 'include'] as const;
 /** Header fields that decide what an answer means: ours alone. */
 const OURS = /^(range|if-.*|accept-encoding|cache-control|pragma)$/i;
@@ -34,8 +36,9 @@ export function parseHttpOptions(raw: Readonly<Record<string, unknown>>): HttpOp
   const chunkSize = reader.size('chunk-size', 4096, 4 * MAX_HTTP_REQUEST) ?? 64 * 1024;
   if (!Number.isInteger(Math.log2(chunkSize))) throw reader.bad('chunk-size', 'a power of two');
   const cacheSize = reader.size('cache-size', 0, 2 ** 32) ?? 32 * 1024 * 1024;
-  if (cacheSize < 4 * chunkSize)
-    throw reader.bad('cache-size', `at least 4 chunks of ${chunkSize}`);
+  if (cacheSize < MIN_CHUNKS * chunkSize) {
+    throw reader.bad('cache-size', `at least ${MIN_CHUNKS} chunks of ${chunkSize}`);
+  }
   const readahead = reader.size('readahead', 0, 2 ** 30) ?? 256 * 1024;
   const options: HttpOptions = {
     url,
@@ -50,6 +53,13 @@ export function parseHttpOptions(raw: Readonly<Record<string, unknown>>): HttpOp
   };
   reader.end();
   return options;
+}
+
+/** `options` with as little memory as the driver can do with (`cache.direct`). */
+export function withoutCache(options: HttpOptions): HttpOptions {
+  const { chunkSize, readahead } = options;
+  const cacheSize = MIN_CHUNKS * chunkSize;
+  return { ...options, cacheSize, readahead: Math.min(readahead, chunkSize) };
 }
 
 function parseUrl(reader: OptionReader): string {

@@ -6,7 +6,7 @@ import { BlockError } from '../block-error.ts';
 import type { BlockDriver, DriverState, OpenContext } from '../block-driver.ts';
 import { HttpFault } from './http-fault.ts';
 import type { HttpIdentity } from './http-answer.ts';
-import { parseHttpOptions } from './http-options.ts';
+import { parseHttpOptions, withoutCache } from './http-options.ts';
 import type { HttpOptions } from './http-options.ts';
 import type { HttpSource } from './http-range.ts';
 import { readRange } from './http-retry.ts';
@@ -27,8 +27,8 @@ async function open(
   options: HttpOptions,
   fetchRange: typeof fetch,
 ): Promise<DriverState> {
-  const { nodeName: node, aioContext } = context;
-  if (!context.flags.readOnly) {
+  const { nodeName: node, aioContext, flags } = context;
+  if (!flags.readOnly) {
     throw new BlockError(
       'EROFS',
       `${node}: an http image cannot be written; open it read-only, or put an overlay over it`,
@@ -69,7 +69,7 @@ async function open(
   return new HttpState({
     aioContext,
     nodeName: node,
-    options,
+    options: flags.direct === true ? withoutCache(options) : options,
     source,
     identity,
     notice: (message) => context.notice(message),

@@ -136,7 +136,8 @@ async function openDisk(
   options: IdbOptions,
 ): Promise<DriverState> {
   const { nodeName, flags, aioContext, signal } = context;
-  const { database, create, cacheSize } = options;
+  const { database, create } = options;
+  const cacheSize = flags.direct === true ? MIN_CACHE : options.cacheSize;
   const { readOnly } = flags;
   if (readOnly && create) {
     const message = `${nodeName}: idb database '${database}' cannot be created read-only`;

@@ -5,7 +5,7 @@
 import type { IOVector } from '../../../base/io-vector.ts';
 import { ECANCELED, OK, andThen } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
-import { ANY_RANGE, REQ_MAY_UNMAP } from '../../block-driver.ts';
+import { ANY_RANGE, REQ_MAY_UNMAP, REQ_WRITE_UNCHANGED } from '../../block-driver.ts';
 import type { BlockDriver, BlockLimits, BlockStatus, CheckResult, DriverState } from '../../block-driver.ts'; // prettier-ignore
 import { BlockError } from '../../block-error.ts';
 import type { Pace } from '../../pace.ts';
@@ -36,7 +36,8 @@ class Qcow2State implements DriverState {
       optTransfer: image.clusterSize,
       pwriteZeroesAlignment: image.clusterSize,
       pdiscardAlignment: image.clusterSize,
-      supportedZeroFlags: REQ_MAY_UNMAP,
+      supportedWriteFlags: REQ_WRITE_UNCHANGED,
+      supportedZeroFlags: REQ_MAY_UNMAP | REQ_WRITE_UNCHANGED,
     };
   }
 
@@ -49,10 +50,10 @@ class Qcow2State implements DriverState {
     return typeof ret === 'number' ? ret : this.#image.freed.track(ret);
   }
 
-  pwritev(offset: number, qiov: IOVector): MaybeRet {
-    if (this.#generation.sealed) {
+  pwritev(offset: number, qiov: IOVector, flags: number): MaybeRet {
+    if (this.#generation.sealed && (flags & REQ_WRITE_UNCHANGED) === 0) {
       return andThen(this.#generation.unseal(), () =>
-        qiov.region.revoked ? -ECANCELED : this.pwritev(offset, qiov),
+        qiov.region.revoked ? -ECANCELED : this.pwritev(offset, qiov, flags),
       );
     }
     const ret = pwritev(this.#image, offset, qiov);
@@ -61,6 +62,8 @@ class Qcow2State implements DriverState {
 
   pwriteZeroes(offset: number, bytes: number, flags: number): MaybeRet {
     const mayUnmap = (flags & REQ_MAY_UNMAP) !== 0;
+    if ((flags & REQ_WRITE_UNCHANGED) !== 0)
+      return pwriteZeroes(this.#image, offset, bytes, mayUnmap);
     return this.#change(() => pwriteZeroes(this.#image, offset, bytes, mayUnmap));
   }
 
@@ -183,10 +186,6 @@ export const driver: BlockDriver<Qcow2Options> = {
   streamer: async () => (await import('./stream.ts')).qcow2Streamer,
   async create(context, size, raw) {
     const { createImage, parseCreateOptions } = await import('./create.ts');
-    const options = parseCreateOptions(raw);
-    if (context.file === undefined) {
-      throw new BlockError('EINVAL', 'qcow2: create needs a file to write to');
-    }
-    await createImage(context.file, size, options);
+    await createImage(context.file!, size, parseCreateOptions(raw));
   },
 };
