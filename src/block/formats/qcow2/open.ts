@@ -9,6 +9,7 @@ import { checkFeatures, parseClusterBits, parseHeader, viewOf } from './header.t
 import type { Qcow2Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import type { Qcow2Options } from './options.ts';
+import { loadGrowth } from './refcounts.ts';
 import { AUTOCLEAR_GENERATION, HEADER_AUTOCLEAR, HEADER_V2_BYTES, INCOMPAT_CORRUPT } from './spec.ts'; // prettier-ignore
 
 const HEAD_BYTES = 512;
@@ -54,6 +55,7 @@ export async function openImage(context: OpenContext, options: Qcow2Options): Pr
   if (readOnly) return image;
   image.corrupt = (header.incompatibleFeatures & INCOMPAT_CORRUPT) !== 0n;
   await clearAutoclear(image);
+  void loadGrowth();
   if (image.dirtyBit && !options.forCheck) {
     const { repairDirty } = await import('./check.ts');
     await repairDirty(image);

@@ -7,7 +7,6 @@ import { EFBIG, EIO, OK } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
 import type { Qcow2Image } from './image.ts';
 import { getRefcount, maxRefcount, setRefcount } from './refcount-bits.ts';
-import { createBlock } from './refcount-growth.ts';
 import { REFTABLE_RESERVED_LO, TWO_32 } from './spec.ts';
 import { TableCache } from './table-cache.ts';
 import type { TableCacheOwner, TableSlice } from './table-cache.ts';
@@ -15,6 +14,10 @@ import type { TableCacheOwner, TableSlice } from './table-cache.ts';
 const MAX_SLICE_BYTES = 4096;
 /** Host offsets stay exact numbers, and below 2^56 as the format wants. */
 const MAX_HOST_OFFSET = 2 ** 52;
+
+/** What few images need, every 2 GiB: loaded ahead where one is opened for writing, waited for by nobody. */
+export const loadGrowth = (): Promise<typeof import('./refcount-growth.ts') | undefined> =>
+  import('./refcount-growth.ts').catch(() => undefined);
 
 export class Refcounts implements TableCacheOwner {
   /** The refcount table as on disk. */
@@ -171,7 +174,13 @@ export class Refcounts implements TableCacheOwner {
 
   #needBlock(index: number): Ret {
     const image = this.#image;
-    return image.faults.fault(() => image.faults.exclusive(() => createBlock(image, index)));
+    return image.faults.fault(() =>
+      image.faults.exclusive(async () => {
+        const growth = await loadGrowth();
+        if (growth !== undefined) return growth.createBlock(image, index);
+        return image.complain('the code that makes refcount blocks cannot be loaded');
+      }),
+    );
   }
 
   /** The slice that counts `cluster`, free to be changed; or undefined and `#code`. */
