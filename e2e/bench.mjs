@@ -24,7 +24,7 @@ const help = `npm run bench -- [options]
   --json FILE      write the report there as well
   --help
 
-Rows that boot the Linux guest are left out where it cannot be built. All rows take about ten minutes.`;
+Rows that boot the Linux guest are left out where it cannot be built. All rows take about fifteen minutes.`;
 
 await runMain(async () => {
   const options = readOptions();

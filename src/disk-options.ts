@@ -93,6 +93,8 @@ export interface AttachOptions {
   readonly scratch: number;
   /** 1 to 64. */
   readonly numQueues: number;
+  /** Have the driver kick for every request; see `DeviceOptions.everyKick`. */
+  readonly everyKick?: boolean;
   /** Which IOThread serves which queue; the first entry is the disk's own. Default: that one, all. */
   readonly iothreadVqMapping?: readonly VqMapping<IOThread>[];
 }

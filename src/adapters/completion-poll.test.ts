@@ -8,16 +8,23 @@ function tickingClock(): { now: () => number; looks: () => number } {
 }
 
 describe('CompletionPoll', () => {
-  it('grows while it hits, up to 200 µs', () => {
-    const poll = new CompletionPoll(tickingClock().now);
-    const budgets: number[] = [];
-    for (let i = 0; i < 4; i++) {
-      let asked = 0;
-      expect(poll.wait(() => ++asked > 3)).toBe(true);
-      budgets.push(poll.budget);
+  it('waits for 200 µs at most', () => {
+    const clock = tickingClock();
+    const poll = new CompletionPoll(clock.now);
+    expect(poll.wait(() => false)).toBe(false);
+    expect(clock.looks()).toBeGreaterThanOrEqual(40);
+    expect(clock.looks()).toBeLessThanOrEqual(42);
+    expect([poll.hits, poll.misses, poll.skipped]).toEqual([0, 1, 0]);
+  });
+
+  it('finds a thread that takes 100 µs to wake, every time', () => {
+    const clock = tickingClock();
+    const poll = new CompletionPoll(clock.now);
+    for (let i = 0; i < 100; i++) {
+      const awake = clock.looks() + 20; // 5 µs each
+      expect(poll.wait(() => clock.looks() >= awake)).toBe(true);
     }
-    expect(budgets).toEqual([0.1, 0.2, 0.2, 0.2]);
-    expect([poll.hits, poll.misses]).toEqual([4, 0]);
+    expect([poll.hits, poll.misses, poll.skipped]).toEqual([100, 0, 0]);
   });
 
   it('does not wait, nor look at the clock, for what is there already', () => {
@@ -27,30 +34,34 @@ describe('CompletionPoll', () => {
     expect(clock.looks()).toBe(0);
   });
 
-  it('shrinks while it misses, and turns itself off', () => {
-    const clock = tickingClock();
-    const poll = new CompletionPoll(clock.now);
-    const budgets: number[] = [];
-    for (let i = 0; i < 3; i++) {
-      expect(poll.wait(() => false)).toBe(false);
-      budgets.push(poll.budget);
+  it('tries less often while it is in vain, and is back with the first hit', () => {
+    const poll = new CompletionPoll(tickingClock().now);
+    const tries: number[] = [];
+    for (let i = 0; i < 40; i++) {
+      const before = poll.misses;
+      poll.wait(() => false);
+      if (poll.misses > before) tries.push(i);
     }
-    expect(budgets).toEqual([0.025, 0.0125, 0]);
-    const looks = clock.looks();
-    for (let i = 0; i < 16; i++) expect(poll.wait(() => false)).toBe(false);
-    expect(clock.looks()).toBe(looks);
-    expect(poll.skipped).toBe(16);
-    let asked = 0;
-    expect(poll.wait(() => ++asked > 5)).toBe(true); // tries again, and is back
-    expect(poll.budget).toBe(0.1);
+    expect(tries).toEqual([0, 1, 3, 6, 11, 20, 37]);
+    /** Would be there after five looks. */
+    const quick = (): boolean => {
+      let asked = 0;
+      return poll.wait(() => ++asked > 5);
+    };
+    let opportunities = 1;
+    while (!quick()) opportunities += 1;
+    expect(opportunities).toBeLessThanOrEqual(65);
+    const { misses, skipped } = poll;
+    for (let i = 0; i < 10; i++) expect(quick()).toBe(true);
+    expect(poll.wait(() => false)).toBe(false);
+    expect([poll.misses, poll.skipped]).toEqual([misses + 1, skipped]);
   });
 
-  it('wastes little on a graph that is never in time: it tries less and less often', () => {
+  it('wastes little on a graph that is never in time', () => {
     const clock = tickingClock();
     const poll = new CompletionPoll(clock.now);
     for (let i = 0; i < 10_000; i++) poll.wait(() => false);
     expect(poll.misses + poll.skipped).toBe(10_000);
-    expect(poll.misses).toBeLessThan(60);
-    expect(clock.looks()).toBeLessThan(600); // 5 µs each: 3 ms in 10,000 requests
+    expect(poll.misses).toBeLessThan(170); // of 200 µs: 3.4 µs a request
   });
 });

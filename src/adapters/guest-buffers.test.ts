@@ -20,7 +20,8 @@ describe('GuestBuffers', () => {
     view = new DataView(ram.buffer);
     found = [];
     const rings = { desc: DESC, avail: AVAIL, used: USED, lastAvail: 0, usedIdx: 0 };
-    buffers = new GuestBuffers(ram, { size: SIZE, ...rings }, (...range) => found.push(range));
+    const setup = { size: SIZE, ...rings };
+    buffers = new GuestBuffers(ram, setup, false, (...range) => found.push(range));
   });
 
   function describeBuffer(
@@ -63,6 +64,41 @@ describe('GuestBuffers', () => {
     expect(found.length).toBe(4);
   });
 
+  it('expects the interrupt for what the device has used a moment before it', () => {
+    describeBuffer(DESC, 0x5000, 512, 2);
+    expect(buffers.expecting).toBe(false);
+    offer(0);
+    buffers.scan();
+    expect(buffers.expecting).toBe(true);
+    view.setUint16(USED + 2, 1, true);
+    expect([buffers.inFlight, buffers.expecting]).toEqual([0, true]);
+    view.setUint16(AVAIL, 1, true); // VIRTQ_AVAIL_F_NO_INTERRUPT
+    expect(buffers.expecting).toBe(false);
+    view.setUint16(AVAIL, 0, true);
+    buffers.signalled();
+    expect(buffers.expecting).toBe(false);
+  });
+
+  it('with event indices expects no interrupt that the driver has not asked for', () => {
+    const rings = { desc: DESC, avail: AVAIL, used: USED, lastAvail: 0xffff, usedIdx: 0xffff };
+    view.setUint16(AVAIL + 2, 0xffff, true);
+    view.setUint16(USED + 2, 0xffff, true);
+    buffers = new GuestBuffers(ram, { size: SIZE, ...rings }, true, () => {});
+    const usedEvent = (value: number): void => view.setUint16(AVAIL + 4 + 2 * SIZE, value, true);
+    describeBuffer(DESC, 0x5000, 512, 2);
+    usedEvent(0xffff);
+    offer(0, 0);
+    buffers.scan();
+    expect([buffers.inFlight, buffers.expecting]).toEqual([2, true]);
+    view.setUint16(USED + 2, 1, true); // both, across the wrap
+    expect([buffers.inFlight, buffers.expecting]).toEqual([0, true]);
+    usedEvent(1); // the driver has taken them by itself
+    expect(buffers.expecting).toBe(false);
+    usedEvent(0xffff);
+    buffers.signalled();
+    expect(buffers.expecting).toBe(false);
+  });
+
   it('follows the tables of a real driver, across the wrap of the index', () => {
     const guest = new DriverQueue({
       memory: ram,
@@ -73,7 +109,7 @@ describe('GuestBuffers', () => {
     });
     const { desc, avail, used, size } = guest.config;
     const setup = { size, desc, avail, used, lastAvail: 0, usedIdx: 0 };
-    buffers = new GuestBuffers(ram, setup, (...range) => found.push(range));
+    buffers = new GuestBuffers(ram, setup, false, (...range) => found.push(range));
     let usedIdx = 0;
     for (let i = 0; i < 70_000; i++) {
       const slot = guest.submitOne(0, 512, 0x20000, 4096, i);

@@ -5,7 +5,12 @@
 // to report.
 
 import type { QueueSetup } from '../virtio/device-channel.ts';
-import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE } from '../virtio/spec.ts';
+import {
+  VIRTQ_AVAIL_F_NO_INTERRUPT,
+  VIRTQ_DESC_F_INDIRECT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_DESC_F_WRITE,
+} from '../virtio/spec.ts';
 import { MAX_CHAIN } from '../virtio/virtqueue.ts';
 
 const DESC_BYTES = 16;
@@ -17,29 +22,61 @@ export class GuestBuffers {
   readonly #halves: Uint16Array;
   readonly #setup: QueueSetup;
   readonly #onWritable: (from: number, to: number) => void;
+  readonly #eventIdx: boolean;
   #seen: number;
+  /** The used index when the last interrupt was taken. */
+  #signalled: number;
 
   /**
    * `ram`: guest memory, shared; `setup`: a queue whose rings lie in it. `onWritable` gets the
-   * guest addresses `[from, to)` of each device-writable buffer, inside guest memory.
+   * guest addresses `[from, to)` of each device-writable buffer, inside guest memory. `eventIdx`:
+   * VIRTIO_F_EVENT_IDX was negotiated.
    */
-  constructor(ram: Uint8Array, setup: QueueSetup, onWritable: (from: number, to: number) => void) {
+  constructor(
+    ram: Uint8Array,
+    setup: QueueSetup,
+    eventIdx: boolean,
+    onWritable: (from: number, to: number) => void,
+  ) {
     this.#ram = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     this.#halves = new Uint16Array(ram.buffer, ram.byteOffset, ram.byteLength >> 1);
     this.#setup = setup;
     this.#onWritable = onWritable;
+    this.#eventIdx = eventIdx;
     this.#seen = setup.lastAvail;
+    this.#signalled = setup.usedIdx;
   }
 
   /** Chains made available and not yet in the used ring. */
   get inFlight(): number {
-    const used = Atomics.load(this.#halves, this.#setup.used / 2 + 1);
-    const count = (this.#seen - used) & 0xffff;
+    const count = (this.#seen - this.#used) & 0xffff;
     return count <= this.#setup.size ? count : 0; // completed before it was seen
   }
-  /** The driver's flag VIRTQ_AVAIL_F_NO_INTERRUPT and the like. */
-  get availFlags(): number {
-    return Atomics.load(this.#halves, this.#setup.avail / 2);
+
+  /**
+   * Whether an interrupt is to come that the driver wants (2.7.7): for chains in flight, or for what is
+   * in the used ring already, which the device fills a moment before it interrupts.
+   */
+  get expecting(): boolean {
+    const { avail, size } = this.#setup;
+    if (this.#eventIdx) {
+      if (this.inFlight > 0) return true;
+      const used = this.#used;
+      const event = Atomics.load(this.#halves, avail / 2 + 2 + size);
+      return ((used - event - 1) & 0xffff) < ((used - this.#signalled) & 0xffff);
+    }
+    const flags = Atomics.load(this.#halves, avail / 2);
+    if ((flags & VIRTQ_AVAIL_F_NO_INTERRUPT) !== 0) return false;
+    return this.inFlight > 0 || this.#used !== this.#signalled;
+  }
+
+  /** An interrupt was taken: it tells of all that is in the used ring. */
+  signalled(): void {
+    this.#signalled = this.#used;
+  }
+
+  get #used(): number {
+    return Atomics.load(this.#halves, this.#setup.used / 2 + 1);
   }
 
   /** Walks the chains that are new. One load when there are none. */

@@ -4,7 +4,7 @@
 
 import type { DeviceHandle } from '../iothread/device-handle.ts';
 import type { TransportChannel } from '../virtio/transport-channel.ts';
-import { VIRTIO_F_EVENT_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT } from '../virtio/spec.ts';
+import { VIRTIO_F_EVENT_IDX } from '../virtio/spec.ts';
 import type { DataPath } from './data-path.ts';
 import { GuestBuffers } from './guest-buffers.ts';
 import type { V86Machine } from './v86-machine.ts';
@@ -18,7 +18,6 @@ export class ZeroCopyPath implements DataPath {
   readonly #onWritable: (from: number, to: number) => void;
   #queues: (GuestBuffers | undefined)[] = [];
   #generation = 0;
-  #eventIdx = false;
   #seq: number;
   #chains = 0;
   #invalidations = 0;
@@ -47,16 +46,17 @@ export class ZeroCopyPath implements DataPath {
   }
 
   look(): void {
-    this.#seq = this.channel.callSeq;
+    const seq = this.channel.callSeq;
+    if (seq !== this.#seq) {
+      this.#seq = seq;
+      for (const queue of this.#queues) queue?.signalled();
+    }
     // A driver that was told not to kick has perhaps added chains since.
     this.#scan();
   }
 
   expecting(): boolean {
-    for (const queue of this.#queues) {
-      if (queue === undefined || queue.inFlight === 0) continue;
-      if (this.#eventIdx || (queue.availFlags & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0) return true;
-    }
+    for (const queue of this.#queues) if (queue?.expecting === true) return true;
     return false;
   }
 
@@ -93,11 +93,11 @@ export class ZeroCopyPath implements DataPath {
     this.#chains = this.counters['chainsSeen']!;
     this.#queues = [];
     if ((this.#generation & 1) === 0) return;
-    this.#eventIdx = ((this.channel.features >> BigInt(VIRTIO_F_EVENT_IDX)) & 1n) === 1n;
+    const eventIdx = ((this.channel.features >> BigInt(VIRTIO_F_EVENT_IDX)) & 1n) === 1n;
     for (let q = 0; q < this.channel.numQueues; q++) {
       const setup = this.channel.queue(q);
       if (setup.size === 0) continue;
-      this.#queues[q] = new GuestBuffers(this.#machine.ram, setup, this.#onWritable);
+      this.#queues[q] = new GuestBuffers(this.#machine.ram, setup, eventIdx, this.#onWritable);
     }
   }
 }

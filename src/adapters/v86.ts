@@ -142,6 +142,7 @@ async function zeroCopyPath(
     ramBase,
     ramBytes,
     scratch,
+    everyKick: true,
     numQueues,
     ...(iothreadVqMapping === undefined ? {} : { iothreadVqMapping }),
   });

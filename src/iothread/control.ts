@@ -92,6 +92,11 @@ export interface DeviceOptions {
   readonly readOnly?: boolean;
   /** The driver may use packed rings (VIRTIO_F_RING_PACKED). Default: split ones alone. */
   readonly packed?: boolean;
+  /**
+   * The driver is to kick for every request, also while the IOThread polls: for an emulator, which has a
+   * turn at a kick and takes completions then. Default: polling does without kicks.
+   */
+  readonly everyKick?: boolean;
 }
 
 /** How a virtio-blk device is added whose driver sends messages. */

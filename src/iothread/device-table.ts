@@ -197,6 +197,7 @@ export class DeviceTable {
       serial: options.serial ?? id,
       vqs: options.vqs,
       follower: options.channel !== undefined,
+      everyKick: options.everyKick,
       onError: (...report) => this.#ioError(id, ...report),
       onBroken: (reason) => this.#post({ diskplane: 'broken', device: id, reason }),
       sendCall,

@@ -4,7 +4,7 @@ import { parsePollOptions } from './poll-options.ts';
 
 describe('polling options', () => {
   it('are laid over what holds already', () => {
-    expect(parsePollOptions({}, DEFAULT_POLL)).toEqual({ maxNs: 32768, grow: 0, shrink: 0 });
+    expect(parsePollOptions({}, DEFAULT_POLL)).toEqual({ maxNs: 500_000, grow: 0, shrink: 0 });
     const options = { pollMaxNs: 0, pollGrow: 4, pollShrink: 2 };
     expect(parsePollOptions(options, DEFAULT_POLL)).toEqual({ maxNs: 0, grow: 4, shrink: 2 });
     const before = { maxNs: 7, grow: 3, shrink: 5 };

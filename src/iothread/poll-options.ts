@@ -6,11 +6,11 @@ import { BlockError } from '../block/block-error.ts';
 
 /** How an IOThread busy-waits before it sleeps. */
 export interface PollOptions {
-  /** Longest busy wait, nanoseconds; 0 turns polling off. Default 32768, as QEMU. */
+  /** Longest busy wait, nanoseconds; 0 turns polling off. Default 500,000 (QEMU: 32,768). */
   readonly pollMaxNs?: number;
-  /** What a busy wait that was too short grows by, a factor; 0, the default, is 2. */
+  /** What a busy wait that was too short grows by, a factor; 0, the default: to twice what was needed. */
   readonly pollGrow?: number;
-  /** What one that was in vain is divided by; 0, the default, ends polling at once. */
+  /** What one is divided by that was in vain four times; 0, the default, ends polling for a while. */
   readonly pollShrink?: number;
 }
 

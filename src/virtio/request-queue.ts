@@ -126,7 +126,7 @@ export class RequestQueue {
   serve(): boolean {
     const queue = this.#queue;
     let taken = 0;
-    if (!this.#stopped) queue.disableNotification();
+    if (!this.#stopped && !this.#device.everyKick) queue.disableNotification();
     while (!this.#stopped && taken < queue.size) {
       const n = queue.pop(BATCH);
       for (let i = 0; i < n; i++) {

@@ -29,8 +29,15 @@ import { VQ_BAD_HEADER, VQ_BAD_INDEX, VQ_ERRORS } from './virtqueue.ts';
 const LAYOUT = VirtioBlkDriver.layout(64, 32);
 const DISK = 1 << 20;
 
+interface RigOptions {
+  readonly readOnly?: boolean;
+  readonly mode?: 'sync' | 'held';
+  readonly packed?: boolean;
+  readonly everyKick?: boolean;
+}
+
 /** A device on a disk that answers as the test says, and a driver in front of it. */
-function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boolean } = {}) {
+function rig(options: RigOptions = {}) {
   const context = testContext();
   const state = new ControllableState(DISK, { mode: options.mode ?? 'sync' });
   const node = new BlockNode({
@@ -62,6 +69,7 @@ function rig(options: { readOnly?: boolean; mode?: 'sync' | 'held'; packed?: boo
     onError: (operation, ret, offset) => events.push(`${operation} ${ret} ${offset}`),
     onBroken: (reason) => events.push(`broken: ${VQ_ERRORS[reason]}`),
     sendCall: () => events.push('message'),
+    everyKick: options.everyKick,
   });
   const kick = new EventNotifier(channel.words, channel.kickIndex(0), doorbell);
   const ring = (): void => {
@@ -358,4 +366,32 @@ describe('a virtio-blk device', () => {
     expect((await settle(driver)).sort()).toEqual([VIRTIO_BLK_S_OK, VIRTIO_BLK_S_IOERR]);
     expect(state.counts.pwritev).toBe(0);
   });
+
+  for (const packed of [false, true]) {
+    it(`has every request kicked when asked to (${packed ? 'packed' : 'split'} ring)`, async () => {
+      const { context, connect, go, channel } = rig({ everyKick: true, packed });
+      const driver = connect();
+      const submitAll = (requests: number): void => {
+        for (let i = 0; i < requests; i++) submit(driver, VIRTIO_BLK_T_FLUSH, 0, 0);
+      };
+      await go(driver);
+      const answered = (): number => {
+        let done = 0;
+        driver.reap(() => (done += 1));
+        return done;
+      };
+      // A whole ring at once, then one by one: each is served at its kick, which the driver does not leave out.
+      for (const requests of [LAYOUT.queueSize, 1, 1, LAYOUT.queueSize, 1]) {
+        submitAll(requests);
+        expect(driver.queue.publish()).toBe(true);
+        context.notify();
+        await Promise.resolve();
+        expect(answered()).toBe(0); // nobody looks without a kick
+        Atomics.store(channel.words, channel.kickIndex(0), 1);
+        context.notify();
+        for (let i = 0; i < 5; i++) await Promise.resolve();
+        expect(answered()).toBe(requests);
+      }
+    });
+  }
 });

@@ -49,6 +49,8 @@ export interface VirtioBlkOptions {
   readonly vqs?: readonly number[] | undefined;
   /** The capacity is told by another thread. */
   readonly follower?: boolean | undefined;
+  /** See `DeviceOptions.everyKick`. */
+  readonly everyKick?: boolean | undefined;
   /** Where to go on, for a device that another IOThread served so far. */
   readonly resumeAt?: RingPositions | undefined;
 }
@@ -92,8 +94,12 @@ export class VirtioBlk {
     this.#notifiers.forEach((notifier, i) => {
       const index = this.#vqs[i]!;
       options.context.setEventNotifier(notifier, {
-        onRead: () => void this.#serve(index),
-        onPoll: () => this.#poll(index),
+        onRead: () => {
+          // What polling would find: the queue stopped at one ring's worth.
+          if (this.#serve(index) && this.everyKick && this.#queues[index]!.hasWork())
+            notifier.set();
+        },
+        onPoll: () => !this.everyKick && this.#poll(index),
         onSleep: () => !this.#paused && this.#queues[index]?.enableNotification() === true,
       });
     });
@@ -104,6 +110,10 @@ export class VirtioBlk {
   }
   get context(): AioContext {
     return this.#options.context;
+  }
+  /** Whether the driver is to kick for every request. */
+  get everyKick(): boolean {
+    return this.#options.everyKick === true;
   }
   /** The memory that requests of the present generation point into. */
   get region(): MemoryRegion {
