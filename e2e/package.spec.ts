@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Packed, ConsumerProject, pack } from './consumers/project.ts';
+import { type Example, exampleNamed, readExamples } from './consumers/readme.ts';
 import { HEADERS, serveFolder } from './consumers/serve.ts';
 import { expect, test } from './fixtures.ts';
 import { freePort } from './setup/free-port.mjs';
@@ -14,6 +15,8 @@ import { WORKER_LIMIT, packageSizes, sizesInReadme } from './setup/package-sizes
 let scratch: string | undefined;
 let packed: Packed;
 let project: ConsumerProject;
+/** Of the README in the package. */
+let examples: readonly Example[];
 
 test.beforeAll(async () => {
   const built = join(import.meta.dirname, '../dist/inline.js');
@@ -28,6 +31,7 @@ test.afterAll(() => {
 test.beforeEach(async () => {
   project = new ConsumerProject();
   await project.install(packed);
+  examples = readExamples(join(project.package, 'README.md'));
 });
 test.afterEach(() => project.remove());
 
@@ -124,10 +128,8 @@ const FROM_THE_FIRST: Readonly<Record<string, string>> = {
 };
 
 test('has types, and the README examples that they allow', async () => {
-  const readme = readFileSync(join(project.package, 'README.md'), 'utf8');
-  const [example = '', ...later] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(
-    ([, code]) => code!,
-  );
+  const programs = examples.filter(({ language }) => language === 'ts');
+  const [example = '', ...later] = programs.map(({ code }) => code);
   expect(example).toContain('attachVirtioBlk');
   expect(later.length).toBeGreaterThan(0);
   project.depend('v86');
@@ -178,11 +180,8 @@ test('is built by vite', async ({ page }) => {
 
 test('is served by vite while somebody develops', async ({ page }) => {
   project.add('bundler');
-  const config = { server: { headers: HEADERS } };
-  writeFileSync(
-    join(project.folder, 'vite.config.mjs'),
-    `export default ${JSON.stringify(config)};`,
-  );
+  const config = exampleNamed(examples, 'vite.config.mjs');
+  writeFileSync(join(project.folder, 'vite.config.mjs'), config);
   const port = await freePort();
   const args = ['--port', `${port}`, '--strictPort', '--host', '127.0.0.1', '--logLevel', 'warn'];
   const server = project.start('vite/bin/vite.js', args);
@@ -229,20 +228,13 @@ test('is built by webpack', async ({ page }) => {
 
 test('is built by esbuild, with the worker and its drivers copied beside', async ({ page }) => {
   project.add('worker-url');
-  const { build } = await import('esbuild');
-  const outdir = join(project.folder, 'dist');
-  const { warnings } = await build({
-    absWorkingDir: project.folder,
-    entryPoints: ['main.js'],
-    bundle: true,
-    format: 'esm',
-    outdir,
-  });
-  expect(warnings).toEqual([]);
-  cpSync(join(project.folder, 'index.html'), join(outdir, 'index.html'));
-  for (const name of ['iothread-worker.js', 'drivers']) {
-    cpSync(join(project.package, 'dist', name), join(outdir, name), { recursive: true });
+  for (const name of ['esbuild', `@esbuild/${process.platform}-${process.arch}`]) {
+    project.depend(name);
   }
+  writeFileSync(join(project.folder, 'build.mjs'), exampleNamed(examples, 'build.mjs'));
+  expect(await project.run('build.mjs')).toBe('');
+  const outdir = join(project.folder, 'dist');
+  cpSync(join(project.folder, 'index.html'), join(outdir, 'index.html'));
   expect(await proveServed(page, outdir)).toEqual({
     workers: ['/iothread-worker.js?v=1'],
     drivers: ['/drivers/idb.js'],
@@ -255,6 +247,32 @@ test('runs without a bundler, the worker inline', async ({ page }) => {
   expect(drivers).toEqual([]);
   expect(workers.length).toBe(6);
   expect(workers.filter((url) => !url.startsWith('blob:'))).toEqual([]);
+});
+
+test('runs as the README says without tools', async ({ page }) => {
+  writeFileSync(join(project.folder, 'visits.html'), exampleNamed(examples, 'visits.html'));
+  const server = await serveFolder(project.folder);
+  try {
+    for (const visit of [1, 2]) {
+      await page.goto(`${server.url}/visits.html`);
+      await expect(page.locator('p')).toHaveText(`Visits: ${visit}`);
+    }
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+  } finally {
+    await page.goto('about:blank');
+    await server.close();
+  }
+});
+
+test('shows no example in its README that is not tried', () => {
+  const named = examples.filter(({ language }) => !['ts', 'sh', ''].includes(language));
+  expect(named.map(({ file }) => file)).toEqual(['vite.config.mjs', 'build.mjs', 'visits.html']);
+  const headers = examples.filter(({ language }) => language === '');
+  expect(headers.map(({ code }) => code)).toEqual([
+    ['Opener', 'Embedder']
+      .map((who) => `Cross-Origin-${who}-Policy: ${HEADERS[`Cross-Origin-${who}-Policy`]}\n`)
+      .join(''),
+  ]);
 });
 
 test('runs with a worker of another origin, or of the page’s making', async ({ page }) => {

@@ -61,14 +61,16 @@ export class ConsumerProject {
     cpSync(join(root, 'e2e/consumers', name), this.folder, { recursive: true });
   }
 
-  /** Runs a script of this checkout, or of the project (a bare name), in Node; answers its output. */
+  /** Runs a script of this checkout, or of the project (a bare name), in Node; answers all it printed. */
   async run(script: string, args: readonly string[] = []): Promise<string> {
     const path = script.includes('/') ? join(root, 'node_modules', script) : script;
     const running = runFile(process.execPath, [path, ...args], { cwd: this.folder });
-    const { stdout } = await running.catch((error: Error & { stdout: string; stderr: string }) => {
-      throw new Error(`${script}: ${error.message}\n${error.stdout}${error.stderr}`);
-    });
-    return stdout;
+    const { stdout, stderr } = await running.catch(
+      (error: Error & { stdout: string; stderr: string }) => {
+        throw new Error(`${script}: ${error.message}\n${error.stdout}${error.stderr}`);
+      },
+    );
+    return stdout + stderr;
   }
 
   /** Starts a tool of this checkout that goes on until it is killed. */
