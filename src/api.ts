@@ -10,6 +10,7 @@ export type {
   MapOptions,
   OpenDiskOptions,
   RequestOptions,
+  WriteOptions,
 } from './disk-options.ts';
 export type { JobOptions, Progress } from './block/jobs/job.ts';
 export type { MapEntry } from './block/jobs/map.ts';

@@ -56,6 +56,12 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How `Disk.write` writes. */
+export interface WriteOptions extends RequestOptions {
+  /** Resolve when it is durable. */
+  readonly fua?: boolean;
+}
+
 /** Which part of a disk `Disk.map` tells of. */
 export interface MapOptions extends RequestOptions {
   /** Where to begin, bytes. Default 0. */

@@ -53,6 +53,8 @@ export class DiskRequests {
   readonly #onDone: (slot: number, status: number) => void;
   /** Writes share it; a write of part of a sector has it alone. */
   readonly #writing = new CoRwlock();
+  /** As the device was told when it was made. */
+  readOnly = false;
   #kickScheduled = false;
   #closed = false;
   /** Those who wait until nothing is in flight. */

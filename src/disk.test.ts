@@ -96,6 +96,46 @@ describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (tra
     await expect(disk.generation()).rejects.toMatchObject({ code: 'ENODEV' });
   });
 
+  it('is read-only for a while, takes another backing file, and moves on as it is then', async () => {
+    const thread = await IOThread.start(host, { transport });
+    const base = await thread.blockdevAdd({ driver: 'memory', size: MIB, 'node-name': 'base' });
+    const old = { driver: 'memory', size: MIB };
+    await createDiskOn(host, {
+      driver: 'qcow2',
+      size: MIB,
+      file: { driver: 'file', filename: join(folder, 'r.qcow2') },
+    });
+    const disk = await openDisk(
+      {
+        driver: 'qcow2',
+        file: { driver: 'file', filename: join(folder, 'r.qcow2') },
+        backing: old,
+      },
+      { thread },
+    );
+    open.push(disk);
+    await disk.write(0, new Uint8Array(512).fill(7));
+    await disk.reopen({ 'read-only': true, 'cache-size': '1M' });
+    expect(disk.readOnly).toBe(true);
+    await expect(disk.write(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'EROFS' });
+    await disk.reopen({ 'read-only': false, backing: base });
+    await expect(disk.reopen({ nonsense: 1 })).rejects.toThrow(/nonsense/);
+    const target = await IOThread.start(host, { transport });
+    await disk.moveTo(target);
+    await thread.close();
+    await disk.write(512, new Uint8Array(512).fill(8));
+    const nodes = await target.queryBlock();
+    expect(nodes.find(({ nodeName }) => nodeName === disk.rootNode)).toMatchObject({
+      readOnly: false,
+      children: [{ role: 'file' }, { role: 'backing', nodeName: 'base' }],
+    });
+    const buffer = new Uint8Array(1024);
+    await disk.read(0, buffer);
+    expect([buffer[0], buffer[512]]).toEqual([7, 8]);
+    await disk.close();
+    await target.close();
+  });
+
   it('takes requests that need more than all of the memory between page and thread', async () => {
     const disk = await memoryDisk(16 * MIB);
     const data = new Prng(2).bytes(16 * MIB);

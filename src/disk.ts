@@ -18,6 +18,7 @@ import type {
   MapOptions,
   OpenDiskOptions,
   RequestOptions,
+  WriteOptions,
 } from './disk-options.ts';
 import type { PageHost } from './host/host.ts';
 import type { BlockdevOptions, IOThreadEvent, MapEntry } from './iothread/control.ts';
@@ -28,11 +29,11 @@ import { IOThread } from './iothread/iothread.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
 import { DiskDevices } from './disk-devices.ts';
 import { checkInside, checkWholeSectors, checkWritable } from './disk-range.ts';
+import { isReadOnly, reopenRoot } from './disk-reopen.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
-const QUEUE_SIZE = 128;
-const POOL_PAGES = 64;
+const OWN_DEVICE = { queueSize: 128, poolPages: 64 };
 
 /**
  * A virtual disk: an open graph of nodes in an IOThread, and what can be done with it. Made by `openDisk`.
@@ -42,14 +43,13 @@ const POOL_PAGES = 64;
 export class Disk implements AsyncDisposable {
   /** Node name of the graph's root. */
   readonly rootNode: string;
-  /** Opened so, or made of something that cannot be written: writes are EROFS. */
-  readonly readOnly: boolean;
   /** What a guest is told as the disk's name (GET_ID); at most 20 ASCII characters. */
   readonly serial: string;
   /** Off: each write of the guest is durable before it completes, unless the guest turns its cache on. */
   readonly enableWriteCache: boolean;
   readonly #requests: DiskRequests;
   readonly #onEvent: ((event: IOThreadEvent) => void) | undefined;
+  #readOnly: boolean;
   #thread: IOThread;
   #ownsThread: boolean;
   #stopEvents: () => void;
@@ -92,17 +92,10 @@ export class Disk implements AsyncDisposable {
     options: OpenDiskOptions,
     stopEvents: () => void,
   ): Promise<Disk> {
-    const nodes = await thread.queryBlock();
-    const readOnly = nodes.find((node) => node.nodeName === root)?.readOnly === true;
+    const readOnly = await isReadOnly(thread, root);
     const serial = options.serial ?? root.replace(/^#/, '').slice(0, 20);
-    const id = `disk:${root}`;
-    const { driver, device } = await connectDriver(thread, {
-      id,
-      drive: root,
-      queueSize: QUEUE_SIZE,
-      poolPages: POOL_PAGES,
-      serial,
-    });
+    const setup = { id: `disk:${root}`, drive: root, serial, ...OWN_DEVICE };
+    const { driver, device } = await connectDriver(thread, setup);
     device.channel.setWriteCache(enableWriteCache);
     const requests = new DiskRequests(driver, device, root);
     const facts = { readOnly, serial, enableWriteCache };
@@ -119,7 +112,7 @@ export class Disk implements AsyncDisposable {
   ) {
     this.#thread = thread;
     this.rootNode = rootNode;
-    this.readOnly = facts.readOnly;
+    this.#readOnly = requests.readOnly = facts.readOnly;
     this.serial = facts.serial;
     this.enableWriteCache = facts.enableWriteCache;
     this.#requests = requests;
@@ -127,6 +120,11 @@ export class Disk implements AsyncDisposable {
     this.#onEvent = onEvent;
     this.#attached = new DiskDevices(onEvent);
     this.#stopEvents = stopEvents;
+  }
+
+  /** Opened or reopened so, or made of something that cannot be written: writes are EROFS. */
+  get readOnly(): boolean {
+    return this.#readOnly;
   }
 
   /** Where the disk's graph runs. Changes with `moveTo`. */
@@ -160,11 +158,7 @@ export class Disk implements AsyncDisposable {
    * Writes `from` at `offset`, any byte range. Resolves when the disk has taken the bytes; `flush`
    * makes them durable, and so does `fua` for this write. `from` must not change until then.
    */
-  async write(
-    offset: number,
-    from: Uint8Array,
-    options: RequestOptions & { readonly fua?: boolean } = {},
-  ): Promise<void> {
+  async write(offset: number, from: Uint8Array, options: WriteOptions = {}): Promise<void> {
     this.#checkWrite('write', offset, from.length);
     await this.#requests.write(offset, from, options.signal);
     if (options.fua === true) await this.flush(options);
@@ -230,6 +224,17 @@ export class Disk implements AsyncDisposable {
       this.thread.queryBlockstats(options.signal),
     ]);
     return { nodes, counts };
+  }
+
+  /**
+   * Reopens the root image, and what it alone uses, with other options: `{ 'read-only': true }` and back,
+   * `cache`, `backing: null` … (`IOThread.blockdevReopen`). All of it or nothing; requests wait meanwhile. A
+   * guest that writes to what is read-only gets I/O errors. One opened read-only stays so for its devices.
+   */
+  async reopen(options: BlockdevOptions): Promise<void> {
+    await this.#moving;
+    const readOnly = await reopenRoot(this.thread, this.rootNode, options);
+    this.#readOnly = readOnly || this.#requests.readOnly;
   }
 
   /**

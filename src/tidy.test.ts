@@ -31,6 +31,7 @@ const TOP: Record<string, string> = {
   'disk-jobs.ts': 'disk',
   'disk-options.ts': 'disk',
   'disk-range.ts': 'disk',
+  'disk-reopen.ts': 'disk',
   'disk-requests.ts': 'disk',
   'create-disk.ts': 'disk',
   'published-drivers.ts': 'disk',

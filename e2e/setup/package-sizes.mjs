@@ -40,6 +40,7 @@ const parts = {
   policy: 'images that name their backing file themselves',
   'port-devices': 'transport by messages, for pages that are not isolated',
   probe: 'disks that are opened without a `driver`',
+  reopen: '`Disk.reopen`, `IOThread.blockdevReopen`',
   'qcow2-check': 'check and repair of qcow2 images',
   'qcow2-create': 'making of qcow2 images',
   'qcow2-make-empty': '`Disk.reset` of qcow2 images',

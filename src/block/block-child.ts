@@ -12,8 +12,8 @@ export type ChildRole = 'root' | 'file' | 'backing' | 'data-file' | 'filtered';
 export class BlockChild {
   readonly role: ChildRole;
   readonly node: BlockNode;
-  /** True when the parent may write through this edge. */
-  readonly writable: boolean;
+  /** True when the parent may write through this edge. A reopen changes it. */
+  writable: boolean;
 
   constructor(role: ChildRole, node: BlockNode, writable: boolean) {
     this.role = role;

@@ -213,6 +213,8 @@ export interface BlockDriver<Options extends object = object> {
   parseOptions(raw: Readonly<Record<string, unknown>>): Options;
   /** 0..100: how sure that `head`, an image's first 512 bytes, is this format. */
   probe?(head: Uint8Array): number;
+  /** Those of its options that a reopen may change; the others say which image it is. */
+  readonly reopenable?: readonly string[];
   /** Throws BlockError; with `create` the only part of a driver that may. */
   open(context: OpenContext, options: Options): Promise<DriverState>;
   /** Makes a new image of `size` bytes. `raw` are the creation options (QEMU's names). */

@@ -2,6 +2,7 @@
 // when. A node lives while somebody above it, or the one who added it (`blockdevAdd`), wants it.
 
 import type { AioContext } from '../aio/aio-context.ts';
+import { CoMutex } from '../aio/co-mutex.ts';
 import { BlockBackend } from './block-backend.ts';
 import type { BlockChild, ChildRole } from './block-child.ts';
 import { BlockError } from './block-error.ts';
@@ -19,13 +20,15 @@ const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
 
 export class Graph {
   readonly context: AioContext;
+  /** Held by what changes many nodes at a time: a reopen, an inactivation, the end. */
+  readonly changes: CoMutex = new CoMutex();
   /** Open sections of `whileAllDrained`: nodes that come are in them too. */
   allDrained = 0;
   readonly #nodes = new Map<string, BlockNode>();
   readonly #backends = new Map<string, BlockBackend>();
   // Wanted by whoever added them, not only by a parent.
   readonly #owned = new Set<BlockNode>();
-  // On their way to another thread.
+  // On their way to another thread, or being reopened.
   readonly #moving = new Set<BlockNode>();
   // Names of nodes that are being opened.
   readonly #reserved = new Set<string>();
@@ -116,12 +119,18 @@ export class Graph {
     this.#backends.delete(backend.name);
   }
 
-  /** Nodes on their way to another thread get no new users. */
-  setMoving(nodes: readonly BlockNode[], moving: boolean): void {
+  /** Nodes that are moved or reopened get no new users, and are not closed when they lose the last one. */
+  beginMove(nodes: Iterable<BlockNode>): void {
+    for (const node of nodes) this.#moving.add(node);
+  }
+  /** Closes those that nobody wants any more. Throws the first BlockError after that. */
+  async endMove(nodes: Iterable<BlockNode>): Promise<void> {
+    let failure: unknown;
+    for (const node of nodes) this.#moving.delete(node);
     for (const node of nodes) {
-      if (moving) this.#moving.add(node);
-      else this.#moving.delete(node);
+      await this.release(node).catch((error: unknown) => (failure ??= error));
     }
+    if (failure !== undefined) throw failure as Error;
   }
   isMoving(node: BlockNode): boolean {
     return this.#moving.has(node);
@@ -140,11 +149,7 @@ export class Graph {
    * way round. Backends share; formats, filters and overlays do not. Throws BlockError('EBUSY').
    */
   checkSharing(node: BlockNode, role: ChildRole, writable: boolean): void {
-    if (this.#moving.has(node)) {
-      throw new BlockError('EBUSY', `node '${node.name}' is being moved to another thread`, {
-        node: node.name,
-      });
-    }
+    this.#refuseMoving(node);
     for (const [edge, parent] of node.quiescence.parents) {
       const conflict = (writable && edge.role !== 'root') || (edge.writable && role !== 'root');
       if (!conflict) continue;
@@ -160,11 +165,7 @@ export class Graph {
   /** Closes the node that `blockdevAdd` made, and what only it used. Throws BlockError('EBUSY'). */
   async blockdevDel(nodeName: string): Promise<void> {
     const node = this.get(nodeName);
-    if (this.#moving.has(node)) {
-      throw new BlockError('EBUSY', `node '${nodeName}' is being moved to another thread`, {
-        node: nodeName,
-      });
-    }
+    this.#refuseMoving(node);
     for (const [edge, parent] of node.quiescence.parents) {
       throw new BlockError(
         'EBUSY',
@@ -181,7 +182,8 @@ export class Graph {
    * Throws the first BlockError (a failed flush) after all is closed.
    */
   async release(node: BlockNode): Promise<void> {
-    if (this.#owned.has(node) || node.quiescence.parents.size > 0) return;
+    if (this.#owned.has(node) || this.#moving.has(node)) return;
+    if (node.quiescence.parents.size > 0) return;
     if (!this.#nodes.delete(node.name)) return;
     let failure: unknown;
     const children: readonly BlockChild[] = node.children;
@@ -232,13 +234,24 @@ export class Graph {
     if (root !== null) await this.release(root);
   }
 
-  /** Closes everything, users first. Throws the first BlockError after all is closed. */
+  /**
+   * Closes everything, users first, then parents before children, each drained and flushed. Throws the
+   * first BlockError after all is closed.
+   */
   async closeAll(): Promise<void> {
-    let failure: unknown;
-    const note = (error: unknown): void => void (failure ??= error);
-    this.#owned.clear();
-    for (const backend of this.backends) await this.closeBackend(backend).catch(note);
-    for (const node of this.nodes) await this.release(node).catch(note);
-    if (failure !== undefined) throw failure as Error;
+    await this.changes.withLock(async () => {
+      let failure: unknown;
+      const note = (error: unknown): void => void (failure ??= error);
+      this.#owned.clear();
+      for (const backend of this.backends) await this.closeBackend(backend).catch(note);
+      for (const node of this.nodes) await this.release(node).catch(note);
+      if (failure !== undefined) throw failure as Error;
+    });
+  }
+
+  #refuseMoving(node: BlockNode): void {
+    if (!this.#moving.has(node)) return;
+    const message = `node '${node.name}' is being moved to another thread, or reopened`;
+    throw new BlockError('EBUSY', message, { node: node.name });
   }
 }

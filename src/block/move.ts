@@ -3,6 +3,8 @@
 // moves together: collect, check, drain, then detach parents before children here, and attach children
 // before parents there. A failure there brings all of it back.
 
+import type { OptionTree } from '../base/options.ts';
+import { AbsentState } from './absent-state.ts';
 import { BlockBackend } from './block-backend.ts';
 import { BlockChild } from './block-child.ts';
 import type { ChildRole } from './block-child.ts';
@@ -20,8 +22,8 @@ import { loadDriver } from './registry.ts';
 export interface MovedNode {
   readonly nodeName: string;
   readonly driver: string;
-  /** What the driver was opened with. */
-  readonly options: object;
+  /** The driver's own. */
+  readonly options: OptionTree;
   readonly readOnly: boolean;
   /** It was guessed to be raw. */
   readonly guessed: boolean;
@@ -87,6 +89,8 @@ export function planMove(graph: Graph, root: BlockNode): MovePlan {
     }
   }
   const ordered = parentsFirst(nodes);
+  const inactive = ordered.find(({ state }) => state instanceof AbsentState);
+  if (inactive !== undefined) throw cannotMove(root, `node '${inactive.name}' is not open`);
   const moving = ordered.find((node) => graph.isMoving(node));
   if (moving !== undefined) throw cannotMove(root, `node '${moving.name}' is being moved already`);
   // Whoever drained a node works on it by itself, and would go on with what is closed here.
@@ -103,7 +107,7 @@ export function planMove(graph: Graph, root: BlockNode): MovePlan {
  */
 export async function detachGraph(graph: Graph, nodeName: string): Promise<MovedGraph> {
   const { nodes, backends } = planMove(graph, graph.get(nodeName));
-  graph.setMoving(nodes, true);
+  graph.beginMove(nodes);
   const paused: BlockBackend[] = [];
   let drained = false;
   try {
@@ -117,8 +121,8 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     await flushAll(nodes, ' before its move');
   } catch (error) {
     if (drained) for (const node of nodes) node.quiescence.end();
-    graph.setMoving(nodes, false);
     for (const backend of paused) backend.user!.resume();
+    await graph.endMove(nodes);
     throw error;
   }
   // From here on nothing can fail: closing answers no errors.
@@ -139,7 +143,7 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     transfer.push(...(carried?.transfer ?? []));
     movedNodes.push({ ...describeNode(node), owned, carried: carried?.data });
   }
-  graph.setMoving(nodes, false);
+  await graph.endMove(nodes);
   return { nodes: movedNodes, backends: movedBackends, transfer };
 }
 
@@ -254,7 +258,7 @@ async function attachNode(
     openNamedInImage: async (role) => next(role),
   };
   try {
-    const state = await driver.open(context, from.options);
+    const state = await driver.open(context, driver.parseOptions(from.options));
     const node = new BlockNode({
       name,
       driver: from.driver,

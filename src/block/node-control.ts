@@ -4,6 +4,7 @@
 import type { AioContext } from '../aio/aio-context.ts';
 import { assert } from '../base/assert.ts';
 import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
+import type { OptionTree } from '../base/options.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild } from './block-child.ts';
 import type { BlockLimits, Carried, CheckResult, DriverState } from './block-driver.ts';
@@ -35,21 +36,27 @@ export interface BlockNodeParts {
   readonly settings?: Partial<NodeSettings>;
   /** The name that opens this image again, `json:` where there is no shorter one. */
   readonly filename?: string;
-  /** What the driver was opened with (`parseOptions`), and whether the format was guessed. */
-  readonly options?: object;
+  /** The driver's own options, not parsed, and whether the format was guessed. */
+  readonly options?: OptionTree;
   readonly guessed?: boolean;
 }
+
+/** What a reopen changes. */
+export type Reopened = Pick<BlockNodeParts, 'state' | 'children' | 'readOnly'> & {
+  readonly options: OptionTree;
+};
 
 export abstract class NodeControl implements BlockParent {
   readonly name: string;
   readonly driver: string;
   readonly kind: 'protocol' | 'format' | 'filter';
-  readonly children: readonly BlockChild[];
-  readonly readOnly: boolean;
-  readonly state: DriverState;
+  // These four, and what follows of them, change in `become` alone.
+  children!: readonly BlockChild[];
+  readOnly!: boolean;
+  state!: DriverState;
+  /** The driver's own options, from which it can be opened again. Plain data. */
+  options!: OptionTree;
   readonly filename: string;
-  /** What the driver was opened with. Plain data. */
-  readonly options: object;
   /** The format was guessed to be raw. */
   readonly guessed: boolean;
   readonly stats: BlockStats;
@@ -62,9 +69,9 @@ export abstract class NodeControl implements BlockParent {
    * is refused.
    */
   shared = false;
-  protected readonly alignMask: number;
-  protected readonly maxTransfer: number;
-  protected readonly writeFlags: number;
+  protected alignMask = 0;
+  protected maxTransfer = 0;
+  protected writeFlags = 0;
   // Of `settings`, as requests need it: see `detectedZeroFlags`.
   protected detectZeroes = -1;
   protected discardEnabled = true;
@@ -74,32 +81,42 @@ export abstract class NodeControl implements BlockParent {
   #closing: Promise<void> | undefined;
 
   constructor(parts: BlockNodeParts) {
-    const { requestAlignment, maxTransfer, supportedWriteFlags } = parts.state.limits;
-    assert(
-      requestAlignment > 0 &&
-        requestAlignment <= MAX_REQUEST_ALIGNMENT &&
-        (requestAlignment & (requestAlignment - 1)) === 0,
-      `${parts.driver}: requestAlignment ${requestAlignment} is no power of two up to 1 MiB`,
-    );
     this.name = parts.name;
     this.driver = parts.driver;
     this.kind = parts.kind;
     this.context = parts.context;
-    this.state = parts.state;
-    this.children = parts.children;
-    this.readOnly = parts.readOnly || parts.state.pwritev === undefined;
     this.filename = parts.filename ?? parts.name;
-    this.options = parts.options ?? {};
     this.guessed = parts.guessed ?? false;
-    this.applySettings({ ...DEFAULT_SETTINGS, ...parts.settings });
-    this.alignMask = requestAlignment - 1;
-    this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
-    this.writeFlags = supportedWriteFlags;
+    this.#settings = { ...DEFAULT_SETTINGS, ...parts.settings };
     this.books = new RequestBooks(this, parts.context);
     this.stats = this.books.stats;
     this.quiescence = this.books.quiescence;
-    this.#readLength();
+    this.become({ options: {}, ...parts });
     for (const edge of this.children) edge.node.quiescence.attach(edge, this);
+  }
+
+  /**
+   * Is another opening of its image from now on (see `reopen.ts`). The node is drained; the edges and the
+   * state of before are the caller's.
+   */
+  become({ state, children, readOnly, options }: Reopened): void {
+    const { requestAlignment, maxTransfer, supportedWriteFlags } = state.limits;
+    assert(
+      requestAlignment > 0 &&
+        requestAlignment <= MAX_REQUEST_ALIGNMENT &&
+        (requestAlignment & (requestAlignment - 1)) === 0,
+      `${this.driver}: requestAlignment ${requestAlignment} is no power of two up to 1 MiB`,
+    );
+    this.state = state;
+    this.children = children;
+    this.readOnly = readOnly || state.pwritev === undefined;
+    this.options = options;
+    this.alignMask = requestAlignment - 1;
+    this.maxTransfer = Math.max(roundDown(maxTransfer, requestAlignment), requestAlignment);
+    this.writeFlags = supportedWriteFlags;
+    this.applySettings(this.#settings);
+    if (this.quiescence.count > 0) state.drainBegin?.();
+    this.#readLength();
   }
 
   get settings(): NodeSettings {

@@ -2,6 +2,7 @@
 // drained. Loaded where it is first used; a node that was closed meanwhile says so.
 
 import type { AioContext } from '../aio/aio-context.ts';
+import { CoMutex } from '../aio/co-mutex.ts';
 import { fnv1a64 } from '../base/fnv.ts';
 import { ENOMEDIUM } from '../base/ret.ts';
 import type { CheckResult } from './block-driver.ts';
@@ -94,10 +95,21 @@ function refuseShared(node: NodeControl, what: string): void {
   throw new BlockError('ENOTSUP', message, { node: node.name });
 }
 
-/** Runs `body` drained, unless the node was closed by then. */
+const locks = new WeakMap<NodeControl, CoMutex>();
+
+/** Held by whoever works on a node as a whole: drained sections keep requests off, but not one another. */
+export function upkeepOf(node: NodeControl): CoMutex {
+  const lock = locks.get(node) ?? new CoMutex();
+  locks.set(node, lock);
+  return lock;
+}
+
+/** Runs `body` drained and alone, unless the node was closed by then. */
 async function whileDrained<T>(node: NodeControl, body: () => Promise<T>): Promise<T> {
-  return node.whileDrained(async () => {
-    if (node.closed) throw BlockError.fromRet(-ENOMEDIUM, `${node.label} is closed`, node.name);
-    return body();
-  });
+  return node.whileDrained(async () =>
+    upkeepOf(node).withLock(async () => {
+      if (node.closed) throw BlockError.fromRet(-ENOMEDIUM, `${node.label} is closed`, node.name);
+      return body();
+    }),
+  );
 }

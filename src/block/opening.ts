@@ -168,7 +168,7 @@ export class Opening {
         children: edges,
         readOnly: flags.readOnly,
         filename: file?.node.filename ?? filenameOf(driver.name, options.rest),
-        options: parsed,
+        options: options.rest,
         guessed: probed.headGuard !== undefined,
         settings: place.settings,
       });

@@ -232,6 +232,8 @@ export interface IOThreadControl {
   blockFlushAll(): Promise<void>;
   /** Resolves when every request that is under way is over. */
   blockDrainAll(): Promise<void>;
+  /** Reopens nodes in one transaction; see `reopenNodes`. */
+  blockdevReopen(requests: readonly BlockdevOptions[]): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
   /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
@@ -297,6 +299,7 @@ export type SeldomCall =
   | 'blockResize'
   | 'blockFlushAll'
   | 'blockDrainAll'
+  | 'blockdevReopen'
   | 'blockGeneration'
   | 'blockdevPlanMove'
   | 'blockdevPrepareAttach'

@@ -2,7 +2,13 @@
 // IOThread. Devices, moves and jobs are in `iothread.ts`.
 
 import type { Remote } from 'comlink';
-import type { BlockNodeInfo, BlockNodeStats, IOThreadControl, IOThreadStats } from './control.ts';
+import type {
+  BlockNodeInfo,
+  BlockNodeStats,
+  BlockdevOptions,
+  IOThreadControl,
+  IOThreadStats,
+} from './control.ts';
 import type { PollOptions } from './poll-options.ts';
 
 export abstract class GraphCalls {
@@ -34,6 +40,15 @@ export abstract class GraphCalls {
   /** Resolves when every request that is under way is over; those made meanwhile wait. */
   drainAll(): Promise<void> {
     return this.call((control) => control.blockDrainAll());
+  }
+  /**
+   * Reopens nodes, each named by `node-name`, with other options: all of them or, when one refuses or fails,
+   * none (blockdev-reopen). What is left out stays as it is. `read-only`, `cache`, `discard`, `detect-zeroes`,
+   * what a driver can change (cache sizes, read-ahead, timeouts), and `file` and `backing`, which take the
+   * name of another node; `backing: null` detaches it. Users stay, and their requests wait.
+   */
+  blockdevReopen(requests: readonly BlockdevOptions[]): Promise<void> {
+    return this.call((control) => control.blockdevReopen(requests));
   }
   /** Which version of its contents a node has; see `Disk.generation`. */
   blockGeneration(nodeName: string, signal?: AbortSignal): Promise<string> {

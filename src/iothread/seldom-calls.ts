@@ -10,7 +10,13 @@ import type { MovedGraph } from '../block/move.ts';
 import { shareGraph } from '../block/share.ts';
 import { nodeStats } from '../block/query-stats.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
-import type { IOThreadControl, IOThreadStats, MovingNode, SeldomCall } from './control.ts';
+import type {
+  BlockdevOptions,
+  IOThreadControl,
+  IOThreadStats,
+  MovingNode,
+  SeldomCall,
+} from './control.ts';
 import { expectOk } from './control-server.ts';
 import type { ControlServer } from './control-server.ts';
 import type { MovedDevice } from './device-table.ts';
@@ -45,6 +51,13 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
 
   async blockDrainAll(): Promise<void> {
     await whileAllDrained(this.#server.graph, async () => {});
+  }
+
+  async blockdevReopen(requests: readonly BlockdevOptions[]): Promise<void> {
+    const { reopenNodes } = await import('../block/reopen.ts');
+    await reopenNodes(this.#server.graph, requests, (nodeName, message) =>
+      this.#server.event({ event: 'NOTICE', nodeName, message }),
+    );
   }
 
   async blockGeneration(nodeName: string): Promise<string> {

@@ -125,6 +125,7 @@ export const driver: BlockDriver<RawOptions> = {
     reader.end();
     return { file, offset, size };
   },
+  reopenable: ['offset', 'size'],
   /** Anything may be raw; every other format is likelier. */
   probe: () => 1,
   async open(context, options) {

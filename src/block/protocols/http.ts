@@ -18,6 +18,7 @@ export function httpDriver(fetchRange: typeof fetch): BlockDriver<HttpOptions> {
     name: 'http',
     kind: 'protocol',
     parseOptions: parseHttpOptions,
+    reopenable: ['readahead', 'timeout', 'cache-size', 'chunk-size', 'max-connections', 'headers'],
     open: (context, options) => open(context, options, fetchRange),
   };
 }

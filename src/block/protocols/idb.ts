@@ -47,6 +47,7 @@ export function idbDriver(environment: IdbEnvironment): BlockDriver<IdbOptions> 
     name: 'idb',
     kind: 'protocol',
     parseOptions,
+    reopenable: ['cache-size'],
     open: (context, options) => openDisk(environment, context, options),
     create: (context, size, raw) => createDisk(environment, context, size, raw),
     remove: (context, raw) => removeDisk(environment, context, raw),

@@ -175,6 +175,7 @@ export const driver: BlockDriver<Qcow2Options> = {
   name: 'qcow2',
   kind: 'format',
   parseOptions,
+  reopenable: ['cache-size', 'l2-cache-size', 'refcount-cache-size', 'lazy-refcounts'],
   probe(head) {
     if (head.length < 8) return 0;
     const view = new DataView(head.buffer, head.byteOffset, head.byteLength);

@@ -1,0 +1,289 @@
+// What a reopen comes to, found and checked before anything is touched: which nodes are opened anew, how,
+// and over which children; and whether everybody else can live with that.
+
+import { isOptionTree, nestOptions } from '../base/options.ts';
+import type { OptionTree } from '../base/options.ts';
+import { AbsentState } from './absent-state.ts';
+import { BlockBackend } from './block-backend.ts';
+import type { BlockChild, ChildRole } from './block-child.ts';
+import type { BlockDriver } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import { BlockNode } from './block-node.ts';
+import type { Graph } from './graph.ts';
+import { parentsFirst } from './move.ts';
+import { parseNodeOptions } from './node-options.ts';
+import type { NodeSettings } from './node-settings.ts';
+import { upkeepOf } from './node-upkeep.ts';
+
+/** A node and what becomes of it. */
+export interface Step {
+  readonly node: BlockNode;
+  readonly driver: BlockDriver;
+  readonly options: OptionTree;
+  readonly readOnly: boolean;
+  readonly settings: NodeSettings;
+  /** Other children than before; null for none. */
+  readonly replaced: ReadonlyMap<ChildRole, BlockNode | null>;
+  /** The driver opens it anew; otherwise only the node takes note. */
+  readonly swap: boolean;
+}
+
+type Drivers = ReadonlyMap<string, BlockDriver>;
+
+/** The nodes that `requests` name. Throws BlockError. */
+export function namedNodes(graph: Graph, requests: readonly OptionTree[]): BlockNode[] {
+  const nodes = requests.map((request) => {
+    const name = isOptionTree(request) ? request['node-name'] : undefined;
+    if (typeof name === 'string') return graph.get(name);
+    throw new BlockError('EINVAL', "what is reopened must be said with 'node-name'");
+  });
+  const twice = nodes.find((node, i) => nodes.indexOf(node) < i);
+  if (twice === undefined) return nodes;
+  throw refusal('EINVAL', twice, 'is named twice');
+}
+
+/** Parents before children. Throws BlockError that names node and option. */
+export function planReopen(
+  graph: Graph,
+  requests: readonly OptionTree[],
+  drivers: Drivers,
+): readonly Step[] {
+  const steps = new Map<BlockNode, Step>();
+  const named = namedNodes(graph, requests);
+  const given = requests.map((request) => nestOptions(request));
+  named.forEach((node, i) => steps.set(node, parseStep(graph, node, given[i]!, drivers)));
+  named.forEach((node, i) => addHeirs(graph, steps, steps.get(node)!, given[i]!, drivers));
+  for (const node of steps.keys()) checkIdle(graph, node);
+  for (const step of steps.values()) checkStep(graph, steps, step);
+  for (const node of parties(steps)) checkSharing(steps, node);
+  return parentsFirst(new Set(steps.keys())).map((node) => steps.get(node)!);
+}
+
+function parseStep(graph: Graph, node: BlockNode, request: OptionTree, drivers: Drivers): Step {
+  if (request['driver'] !== undefined && request['driver'] !== node.driver) {
+    throw refusal('EINVAL', node, `has the driver '${node.driver}', which a reopen cannot change`);
+  }
+  const protocol = node.kind === 'protocol';
+  const parsed = parseNodeOptions({ driver: node.driver, ...request }, protocol);
+  const driver = drivers.get(node.driver);
+  if (driver === undefined) throw refusal('EBUSY', node, 'was added just now');
+  const replaced = new Map<ChildRole, BlockNode | null>();
+  const changed: string[] = [];
+  for (const [key, value] of Object.entries(parsed.rest)) {
+    const edge = node.children.find((child) => keyOf(child.role) === key);
+    if (!protocol && (edge !== undefined || key === 'backing')) {
+      const child = childOf(graph, node, key, value);
+      if (child !== (edge?.node ?? null)) replaced.set(edge?.role ?? 'backing', child);
+      if (child !== (edge?.node ?? null)) changed.push(key);
+    } else if (!isSame(value, node.options[key])) {
+      if (driver.reopenable?.includes(key) !== true) {
+        const can = driver.reopenable?.map((name) => `'${name}'`).join(', ');
+        const why = `the driver '${node.driver}' can change ${can ?? 'none of its options'}`;
+        throw refusal('EINVAL', node, `cannot be reopened with another '${key}': ${why}`);
+      }
+      changed.push(key);
+    }
+  }
+  const readOnly = parsed.readOnly ?? node.readOnly;
+  const settings = { ...node.settings, ...parsed.settings };
+  const options = { ...node.options, ...pick(parsed.rest, changed) };
+  driver.parseOptions(options);
+  return stepOf(node, driver, { options, readOnly, settings, replaced }, changed.length > 0);
+}
+
+function stepOf(
+  node: BlockNode,
+  driver: BlockDriver,
+  how: Pick<Step, 'options' | 'readOnly' | 'settings' | 'replaced'>,
+  changed: boolean,
+): Step {
+  const { readOnly, settings } = how;
+  const swap =
+    changed || readOnly !== node.readOnly || settings.cacheDirect !== node.settings.cacheDirect;
+  const { options } = how;
+  // It was made when it was opened first, and what is read-only cannot be made.
+  const made = swap && options['create'] !== undefined;
+  const kept = made ? without(options, ['create', 'size']) : options;
+  return { node, driver, ...how, options: kept, swap };
+}
+
+/** Children that nobody named and nobody else uses do as their parent. */
+function addHeirs(
+  graph: Graph,
+  steps: Map<BlockNode, Step>,
+  step: Step,
+  request: OptionTree,
+  drivers: Drivers,
+): void {
+  const { settings, readOnly, replaced } = step;
+  const { cacheDirect, cacheNoFlush } = settings;
+  const cache = request['cache'] === undefined ? {} : { cacheDirect, cacheNoFlush };
+  for (const { role, node } of step.node.children) {
+    const named = steps.has(node) || graph.isOwned(node) || node.quiescence.parents.size > 1;
+    if (named || replaced.has(role) || !drivers.has(node.driver)) continue;
+    const follows = request['read-only'] !== undefined && role !== 'backing';
+    const heir = stepOf(
+      node,
+      drivers.get(node.driver)!,
+      {
+        options: node.options,
+        readOnly: follows ? readOnly : node.readOnly,
+        settings: { ...node.settings, ...cache },
+        replaced: new Map(),
+      },
+      false,
+    );
+    steps.set(node, heir);
+    addHeirs(graph, steps, heir, request, drivers);
+  }
+}
+
+/** Nobody else may be at work on the node as a whole. */
+function checkIdle(graph: Graph, node: BlockNode): void {
+  if (node.shared) throw refusal('ENOTSUP', node, 'is open on several IOThreads');
+  if (node.state instanceof AbsentState && node.state.inactive) {
+    throw refusal('EBUSY', node, 'is inactive: activate it first');
+  }
+  if (graph.isMoving(node)) throw refusal('EBUSY', node, 'is being moved to another thread');
+  if (upkeepOf(node).locked) throw refusal('EBUSY', node, 'is being checked or reset');
+  for (const parent of node.quiescence.parents.values()) {
+    if (parent instanceof BlockNode || parent instanceof BlockBackend) continue;
+    throw refusal('EBUSY', node, `is in use by ${parent.label}, which is being opened`);
+  }
+}
+
+function checkStep(graph: Graph, steps: ReadonlyMap<BlockNode, Step>, step: Step): void {
+  const { node, replaced, readOnly } = step;
+  for (const [role, child] of replaced) {
+    if (child === null) continue;
+    if (graph.isMoving(child)) throw refusal('EBUSY', child, 'is being moved to another thread');
+    if (reaches(steps, child, node)) {
+      const why = `cannot have '${child.name}' as '${keyOf(role)}', which is above it`;
+      throw refusal('EINVAL', node, why);
+    }
+  }
+  if (readOnly) return;
+  for (const [role, child] of childrenOf(steps, node)) {
+    if (role === 'backing' || !isReadOnly(steps, child)) continue;
+    const why = `'read-only' cannot be false: its ${keyOf(role)} '${child.name}' is read-only`;
+    throw refusal('EROFS', node, why);
+  }
+}
+
+/** The rule of `Graph.checkSharing`, for the edges that there will be. */
+function checkSharing(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): void {
+  const users = usersOf(steps, node);
+  for (const writer of users.filter(({ writable }) => writable)) {
+    const other = users.find((user) => user !== writer && user.role !== 'root');
+    const alone = other === undefined;
+    if (!alone) {
+      const how = `would be written to by ${writer.label}, and is in use by ${other.label}`;
+      throw refusal('EBUSY', node, `${how} as '${other.role}'`);
+    }
+  }
+  for (const [edge, parent] of node.quiescence.parents) {
+    const kept = parent instanceof BlockNode && edge.writable && !steps.has(parent);
+    if (kept && isReadOnly(steps, node)) {
+      throw refusal(
+        'EBUSY',
+        node,
+        `'read-only' cannot be true: ${parent.label} writes to it; reopen that as well`,
+      );
+    }
+  }
+}
+
+interface User {
+  readonly role: ChildRole;
+  readonly writable: boolean;
+  readonly label: string;
+}
+
+/** Whoever will have an edge to `node`. */
+function usersOf(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): User[] {
+  const users: User[] = [];
+  const seen = new Set<unknown>();
+  const add = (parent: BlockNode): void => {
+    if (seen.has(parent)) return;
+    seen.add(parent);
+    for (const [role, child] of childrenOf(steps, parent)) {
+      const writable = role !== 'backing' && !isReadOnly(steps, parent);
+      if (child === node) users.push({ role, writable, label: parent.label });
+    }
+  };
+  for (const [edge, parent] of node.quiescence.parents) {
+    if (parent instanceof BlockNode) {
+      if (steps.has(parent)) add(parent);
+      else users.push({ role: edge.role, writable: edge.writable, label: parent.label });
+    } else {
+      const open = parent instanceof BlockBackend && !parent.readOnly;
+      const writable = open && !isReadOnly(steps, node);
+      users.push({ role: edge.role, writable, label: parent.label });
+    }
+  }
+  for (const step of steps.values()) add(step.node);
+  return users;
+}
+
+/** Nodes whose users may change what they do. */
+function parties(steps: ReadonlyMap<BlockNode, Step>): Set<BlockNode> {
+  const nodes = new Set(steps.keys());
+  for (const node of steps.keys())
+    for (const [, child] of childrenOf(steps, node)) nodes.add(child);
+  return nodes;
+}
+
+/** The children that `node` will have. */
+export function childrenOf(
+  steps: ReadonlyMap<BlockNode, Step>,
+  node: BlockNode,
+): [role: ChildRole, child: BlockNode][] {
+  const replaced = steps.get(node)?.replaced ?? new Map<ChildRole, BlockNode | null>();
+  const roles = new Set([...node.children.map(({ role }) => role), ...replaced.keys()]);
+  const edges: [ChildRole, BlockNode][] = [];
+  for (const role of roles) {
+    const other = replaced.get(role);
+    if (other !== undefined)
+      edges.push(...(other === null ? [] : [[role, other] as [ChildRole, BlockNode]])); // prettier-ignore
+    else for (const edge of node.children) if (edge.role === role) edges.push([role, edge.node]);
+  }
+  return edges;
+}
+
+function reaches(steps: ReadonlyMap<BlockNode, Step>, from: BlockNode, to: BlockNode): boolean {
+  const seen = new Set([from]);
+  for (const node of seen) for (const [, child] of childrenOf(steps, node)) seen.add(child);
+  return seen.has(to);
+}
+
+function isReadOnly(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): boolean {
+  return steps.get(node)?.readOnly ?? node.readOnly;
+}
+
+function childOf(graph: Graph, node: BlockNode, key: string, value: unknown): BlockNode | null {
+  if (value === null && key === 'backing') return null;
+  if (typeof value === 'string') return graph.get(value);
+  const what = key === 'backing' ? 'the name of a node, or null' : 'the name of a node';
+  throw refusal('EINVAL', node, `cannot be reopened: option '${key}' must be ${what}`);
+}
+
+/** The option that names a child. */
+function keyOf(role: BlockChild['role']): string {
+  return role === 'filtered' ? 'file' : role;
+}
+
+function pick(tree: OptionTree, keys: readonly string[]): OptionTree {
+  return Object.fromEntries(Object.entries(tree).filter(([key]) => keys.includes(key)));
+}
+
+function without(tree: OptionTree, keys: readonly string[]): OptionTree {
+  return Object.fromEntries(Object.entries(tree).filter(([key]) => !keys.includes(key)));
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+function refusal(code: 'EINVAL' | 'EBUSY' | 'EROFS' | 'ENOTSUP', node: BlockNode, why: string) {
+  return new BlockError(code, `${node.label} ${why}`, { node: node.name });
+}

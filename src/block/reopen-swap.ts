@@ -1,0 +1,115 @@
+// Takes the place of what drivers have open by what they open anew, over several nodes: all of it or, when
+// one fails, none. Few hosts let one image be open twice, so the old opening ends before the new one
+// begins, parents before children, and is made again where that fails. The nodes stay; they are drained.
+
+import type { OptionTree } from '../base/options.ts';
+import { AbsentState } from './absent-state.ts';
+import { BlockChild } from './block-child.ts';
+import type { ChildRole } from './block-child.ts';
+import type { BlockDriver, OpenContext } from './block-driver.ts';
+import { BlockError } from './block-error.ts';
+import type { BlockNode } from './block-node.ts';
+import type { Graph } from './graph.ts';
+import { headGuard } from './probe.ts';
+
+/** How a node is opened. */
+export interface Opened {
+  /** The driver's own. */
+  readonly options: OptionTree;
+  readonly readOnly: boolean;
+  readonly direct: boolean;
+  /** Attached to their nodes. */
+  readonly children: readonly BlockChild[];
+}
+
+/** A node that is opened anew. */
+export interface Swap {
+  readonly node: BlockNode;
+  readonly driver: BlockDriver;
+  readonly before: Opened;
+  readonly after: Opened;
+  /** The image is the same as before, so that what the driver knows of it goes along. */
+  readonly sameImage: boolean;
+}
+
+export type OnNotice = ((nodeName: string, message: string) => void) | undefined;
+
+/**
+ * Opens `swaps`, parents before children, in their new way. Throws BlockError, and all of it is then open as
+ * before; where that fails as well the node answers -EIO, and the message says so.
+ */
+export async function swapStates(
+  graph: Graph,
+  swaps: readonly Swap[],
+  onNotice: OnNotice,
+): Promise<void> {
+  const childrenFirst = [...swaps].reverse();
+  for (const { node } of swaps) await closeState(node);
+  const done: Swap[] = [];
+  try {
+    for (const swap of childrenFirst) {
+      await openState(graph, swap.node, swap.driver, swap.after, onNotice, swap.sameImage);
+      done.push(swap);
+    }
+  } catch (error) {
+    for (const { node } of done.reverse()) await closeState(node);
+    const lost: string[] = [];
+    for (const { node, driver, before } of childrenFirst) {
+      await openState(graph, node, driver, before, onNotice, true).catch((cause: unknown) =>
+        lost.push(`${node.label} is lost (${String(cause)})`),
+      );
+    }
+    if (lost.length === 0) throw error;
+    const message = `${String(error)}; and then ${lost.join(', ')}: requests there fail with EIO`;
+    throw new BlockError('EIO', message, { cause: error });
+  }
+}
+
+/** Closes the image; the node is there, and absent. What the driver knows of it is kept in its stead. */
+export async function closeState(node: BlockNode, inactive = false): Promise<void> {
+  const { state, children, readOnly, options } = node;
+  const known = state instanceof AbsentState ? state.carried : state.carry?.().data;
+  node.become({ state: new AbsentState(state, inactive, known), children, readOnly, options });
+  await state.close();
+}
+
+/** Opens the image of a node that is absent. Throws BlockError, and the node stays so. */
+export async function openState(
+  graph: Graph,
+  node: BlockNode,
+  driver: BlockDriver,
+  how: Opened,
+  onNotice: OnNotice,
+  sameImage: boolean,
+): Promise<void> {
+  const left = [...how.children];
+  const next = async (role: ChildRole): Promise<BlockChild> => {
+    const at = left.findIndex((edge) => edge.role === role);
+    if (at >= 0) return left.splice(at, 1)[0]!;
+    const message = `${node.label} has no '${role}': say which node it is`;
+    throw new BlockError('EINVAL', message, { node: node.name });
+  };
+  const { readOnly, direct, options, children } = how;
+  const context: OpenContext = {
+    nodeName: node.name,
+    aioContext: graph.context,
+    flags: { readOnly, direct },
+    signal: undefined,
+    headGuard: node.guessed ? await headGuard() : undefined,
+    carried: sameImage && node.state instanceof AbsentState ? node.state.carried : undefined,
+    notice: (message) => onNotice?.(node.name, message),
+    openChild: next,
+    openNamedInImage: next,
+  };
+  try {
+    const state = await driver.open(context, driver.parseOptions(options));
+    node.become({ state, children, readOnly, options });
+  } catch (cause) {
+    const code = cause instanceof BlockError ? cause.code : 'EIO';
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new BlockError(code, `${node.label} cannot be reopened: ${why}`, {
+      node: node.name,
+      cause,
+    });
+  }
+}
