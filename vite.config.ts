@@ -14,6 +14,16 @@ const headers: Record<string, string> = {
   'Cross-Origin-Resource-Policy': 'cross-origin',
 };
 
+const tests = ['src/**/*.test.ts', 'wasm/**/*.test.ts', 'e2e/server/**/*.test.ts'];
+/** Tests that measure memory: code that others have run with values of other types makes more garbage. */
+const measuring = [
+  'src/block/block-backend.test.ts',
+  'src/block/formats/qcow2/hostile.test.ts',
+  'src/block/formats/qcow2/hot-path.test.ts',
+  'src/block/large-disks.test.ts',
+  'src/virtio/driver-queue.test.ts',
+];
+
 const config: ViteUserConfig = defineConfig({
   root: `${root}src/demo`,
   base: './',
@@ -40,10 +50,23 @@ const config: ViteUserConfig = defineConfig({
   preview: { headers, host: '127.0.0.1' },
   test: {
     root,
-    include: ['src/**/*.test.ts', 'wasm/**/*.test.ts', 'e2e/server/**/*.test.ts'],
     environment: 'node',
     testTimeout: 20_000,
     maxWorkers: 2,
+    projects: [
+      // A process runs one file after the other; see clean-slate.ts.
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: tests,
+          exclude: measuring,
+          isolate: false,
+          setupFiles: ['src/testing/clean-slate.ts'],
+        },
+      },
+      { extends: true, test: { name: 'memory', include: measuring } },
+    ],
   },
 });
 

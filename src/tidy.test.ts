@@ -182,6 +182,15 @@ describe('the house', () => {
     ).toEqual([]);
   });
 
+  it('measures memory in processes of their own', () => {
+    const config = readFileSync(join(ROOT, '../vite.config.ts'), 'utf8');
+    const measuring = sources.filter(
+      (path) => path.endsWith('.test.ts') && /\bmemoryUsage\(/.test(code(path)),
+    );
+    expect(measuring.length).toBeGreaterThan(3);
+    expect(measuring.filter((path) => !config.includes(`'src/${path}'`))).toEqual([]);
+  });
+
   it('registers every driver', () => {
     const named = product
       .filter((path) => /^block\/(protocols|formats|filters)\//.test(path))

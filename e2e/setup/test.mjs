@@ -42,17 +42,9 @@ async function testAll() {
     }
     await guestUnlessUnavailable();
   });
-  await stage('types and API reference', () =>
-    Promise.all([
-      runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']),
-      runInstalled('typedoc/bin/typedoc', ['--logLevel', 'Warn']),
-    ]),
+  await stage('types, lint, API reference and unit tests', () =>
+    sideBySide([checkSources, unitTests]),
   );
-  await stage('lint', async () => {
-    await runInstalled('eslint/bin/eslint.js', ['.']);
-    await runInstalled('prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']);
-  });
-  await stage('unit tests', unitTests);
   await stage('simulation', simulation);
   await stage('workbench build', () =>
     runInstalled('vite/bin/vite.js', ['build', '--logLevel', 'warn']),
@@ -81,6 +73,14 @@ async function guestUnlessUnavailable() {
   }
 }
 
+/** What looks at the sources without running them, the quickest first. */
+async function checkSources() {
+  await runInstalled('typescript/bin/tsc', ['--noEmit', '-p', '.']);
+  await runInstalled('typedoc/bin/typedoc', ['--logLevel', 'Warn']);
+  await runInstalled('prettier/bin/prettier.cjs', ['--check', '--log-level', 'warn', '.']);
+  await runInstalled('eslint/bin/eslint.js', ['.']);
+}
+
 async function unitTests() {
   const report = join(results, 'vitest.json');
   rmSync(report, { force: true });
@@ -96,6 +96,16 @@ async function unitTests() {
     total.skipped += numPendingTests;
   }
   if (code !== 0) throw new SetupError('unit tests failed');
+}
+
+/**
+ * Two things on two CPUs: unit tests wait for programs and timers often enough. All end before the first
+ * failure is told, so that no output comes after it.
+ * @param {readonly (() => Promise<void>)[]} works
+ */
+async function sideBySide(works) {
+  const ends = await Promise.allSettled(works.map((work) => work()));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
 }
 
 /** 2,000 seeds on one CPU and the canaries on the other. */

@@ -30,6 +30,15 @@ export function registerDriver(name: string, entry: DriverEntry | DriverEntry['l
   entries.set(name, typeof entry === 'function' ? { kind: 'protocol', load: entry } : entry);
 }
 
+/** Answers what puts all drivers back to what they are now: for tests. */
+export function keepDrivers(): () => void {
+  const kept = [...entries];
+  return () => {
+    entries.clear();
+    for (const [name, entry] of kept) entries.set(name, entry);
+  };
+}
+
 export function isRegistered(name: string): boolean {
   return entries.has(name);
 }
