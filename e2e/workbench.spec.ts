@@ -1,5 +1,5 @@
 // The workbench as people get it, from the build, with the Linux guest: boots, draws graph and charts,
-// shuts down, starts again. What needs no Linux is proved with the embedded guest, which is up sooner.
+// shuts down. What needs no Linux is proved with the embedded guest, which is up sooner.
 
 import type { Page } from '@playwright/test';
 import { createHash } from 'node:crypto';
@@ -50,13 +50,13 @@ async function pixels(page: Page, chart: number): Promise<string> {
     .digest('hex');
 }
 
-test('Linux boots in the workbench, which shows its disk at work, shuts down and starts again', async ({
+test('Linux boots in the workbench, which shows its disk at work, and shuts down', async ({
   page,
   guest,
   previewURL,
 }) => {
   expect(guest).not.toBe('');
-  test.setTimeout(3 * BOOT_MS);
+  test.setTimeout(2 * BOOT_MS);
   const errors = complaints(page);
   await page.goto(previewURL);
   // There before anything was fetched.
@@ -92,7 +92,5 @@ test('Linux boots in the workbench, which shows its disk at work, shuts down and
   ).toBe(true);
 
   await expect(page.getByTestId('start')).toBeEnabled();
-  await page.getByTestId('start').click();
-  expect(await boots(page)).toBe(2);
   expect(errors).toEqual([]);
 });

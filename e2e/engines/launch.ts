@@ -116,7 +116,7 @@ let xvfb: ProcessGroup | undefined;
 async function display(): Promise<string> {
   const args = ['-displayfd', '1', '-screen', '0', '1280x1024x24', '-nolisten', 'tcp'];
   xvfb ??= new ProcessGroup('Xvfb', args, process.env);
-  return `:${(await xvfb.says(/^(\d+)\n/, 10_000))[1]!}`;
+  return `:${(await xvfb.says(/^(\d+)\n/m, 10_000))[1]!}`;
 }
 
 /** Ends what browsers shared. */

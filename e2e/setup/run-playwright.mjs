@@ -25,10 +25,11 @@ export async function runPlaywright(args, name, env = {}) {
 }
 
 /**
- * The tests of e2e/engines in one engine.
- * @param {import('./engines.d.mts').EngineName} engine
+ * The tests of e2e/engines, in several engines side by side.
+ * @param {readonly import('./engines.d.mts').EngineName[]} engines
  */
-export function runEngineTests(engine) {
-  const config = 'e2e/engines/playwright.config.ts';
-  return runPlaywright([`--config=${config}`, `--project=${engine}`], engine);
+export function runEngineTests(engines) {
+  const projects = engines.map((engine) => `--project=${engine}`);
+  const args = ['--config=e2e/engines/playwright.config.ts', `--workers=${engines.length}`];
+  return runPlaywright([...args, ...projects], engines.join('-'));
 }

@@ -27,7 +27,7 @@ await runMain(async () => {
   );
   await stage('package build', () => run(process.execPath, [`${root}e2e/setup/build.mjs`]));
   const { ok, passed, failed, skipped } = await stage(`tests in ${engine}`, () =>
-    runEngineTests(engine),
+    runEngineTests([engine]),
   );
   console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
   if (!ok) throw new SetupError(`tests in ${engine} failed`);
