@@ -13,8 +13,6 @@ import {
   REQ_NO_FALLBACK,
 } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
-// Loaded with the filter, so that no read has to wait for it.
-import '../copy-up.ts';
 import { OptionReader } from '../option-reader.ts';
 
 class CopyOnReadState implements DriverState {
@@ -73,7 +71,11 @@ export const driver: BlockDriver<{ readonly file: unknown }> = {
   },
   async open(context, options) {
     const file = await context.openChild('filtered', options.file);
-    if (!file.node.readOnly) return new CopyOnReadState(file);
+    if (!file.node.readOnly) {
+      // Loaded with the filter, so that no read has to wait for it.
+      await import('../copy-up.ts');
+      return new CopyOnReadState(file);
+    }
     const message =
       `node '${context.nodeName}': copy-on-read needs an image that can be written to, and ` +
       `'${file.node.filename}' is read-only. Put a qcow2 overlay over it, or say "file.read-only": ` +
