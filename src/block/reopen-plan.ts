@@ -53,7 +53,12 @@ export function planReopen(
   const given = requests.map((request) => nestOptions(request));
   named.forEach((node, i) => steps.set(node, parseStep(graph, node, given[i]!, drivers)));
   named.forEach((node, i) => addHeirs(graph, steps, steps.get(node)!, given[i]!, drivers));
-  for (const node of steps.keys()) checkIdle(graph, node);
+  for (const node of steps.keys()) {
+    checkIdle(graph, node);
+    if (node.state instanceof AbsentState && node.state.inactive) {
+      throw refusal('EBUSY', node, 'is inactive: activate it first');
+    }
+  }
   for (const step of steps.values()) checkStep(graph, steps, step);
   for (const node of parties(steps)) checkSharing(steps, node);
   return parentsFirst(new Set(steps.keys())).map((node) => steps.get(node)!);
@@ -101,10 +106,7 @@ function stepOf(
   const swap =
     changed || readOnly !== node.readOnly || settings.cacheDirect !== node.settings.cacheDirect;
   const { options } = how;
-  // It was made when it was opened first, and what is read-only cannot be made.
-  const made = swap && options['create'] !== undefined;
-  const kept = made ? without(options, ['create', 'size']) : options;
-  return { node, driver, ...how, options: kept, swap };
+  return { node, driver, ...how, options: swap ? withoutMaking(options) : options, swap };
 }
 
 /** Children that nobody named and nobody else uses do as their parent. */
@@ -138,12 +140,9 @@ function addHeirs(
   }
 }
 
-/** Nobody else may be at work on the node as a whole. */
-function checkIdle(graph: Graph, node: BlockNode): void {
+/** Nobody else may be at work on the node as a whole. Throws BlockError. */
+export function checkIdle(graph: Graph, node: BlockNode): void {
   if (node.shared) throw refusal('ENOTSUP', node, 'is open on several IOThreads');
-  if (node.state instanceof AbsentState && node.state.inactive) {
-    throw refusal('EBUSY', node, 'is inactive: activate it first');
-  }
   if (graph.isMoving(node)) throw refusal('EBUSY', node, 'is being moved to another thread');
   if (upkeepOf(node).locked) throw refusal('EBUSY', node, 'is being checked or reset');
   for (const parent of node.quiescence.parents.values()) {
@@ -276,8 +275,11 @@ function pick(tree: OptionTree, keys: readonly string[]): OptionTree {
   return Object.fromEntries(Object.entries(tree).filter(([key]) => keys.includes(key)));
 }
 
-function without(tree: OptionTree, keys: readonly string[]): OptionTree {
-  return Object.fromEntries(Object.entries(tree).filter(([key]) => !keys.includes(key)));
+/** Without what makes an image: it was made when it was opened first, and one that is gone is lost. */
+export function withoutMaking(options: OptionTree): OptionTree {
+  if (options['create'] === undefined) return options;
+  const entries = Object.entries(options).filter(([key]) => key !== 'create' && key !== 'size');
+  return Object.fromEntries(entries);
 }
 
 function isSame(a: unknown, b: unknown): boolean {

@@ -232,6 +232,9 @@ export interface IOThreadControl {
   blockFlushAll(): Promise<void>;
   /** Resolves when every request that is under way is over. */
   blockDrainAll(): Promise<void>;
+  /** Lets go of all images, and takes them up again; see `inactivateAll` and `activateAll`. */
+  blockInactivateAll(): Promise<void>;
+  blockActivateAll(): Promise<void>;
   /** Reopens nodes in one transaction; see `reopenNodes`. */
   blockdevReopen(requests: readonly BlockdevOptions[]): Promise<void>;
   /** Which version of its contents the node has; see NodeControl.generation. */
@@ -299,6 +302,8 @@ export type SeldomCall =
   | 'blockResize'
   | 'blockFlushAll'
   | 'blockDrainAll'
+  | 'blockInactivateAll'
+  | 'blockActivateAll'
   | 'blockdevReopen'
   | 'blockGeneration'
   | 'blockdevPlanMove'

@@ -42,6 +42,21 @@ export abstract class GraphCalls {
     return this.call((control) => control.blockDrainAll());
   }
   /**
+   * Flushes all images of this thread and lets go of them and their locks: another tab, or the one that a
+   * machine goes to with its saved state, may open them. Nodes and devices stay, and requests fail with EPERM
+   * until `activateAll`. Throws BlockError, and then nothing has changed: EBUSY while a job runs.
+   */
+  inactivateAll(): Promise<void> {
+    return this.call((control) => control.blockInactivateAll());
+  }
+  /**
+   * Opens what `inactivateAll` let go of. Throws BlockError, and then all of it is inactive as before: EBUSY
+   * where somebody else has an image open.
+   */
+  activateAll(): Promise<void> {
+    return this.call((control) => control.blockActivateAll());
+  }
+  /**
    * Reopens nodes, each named by `node-name`, with other options: all of them or, when one refuses or fails,
    * none (blockdev-reopen). What is left out stays as it is. `read-only`, `cache`, `discard`, `detect-zeroes`,
    * what a driver can change (cache sizes, read-ahead, timeouts), and `file` and `backing`, which take the

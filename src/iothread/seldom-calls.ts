@@ -60,6 +60,18 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     );
   }
 
+  async blockInactivateAll(): Promise<void> {
+    const { inactivateAll } = await import('../block/inactivate.ts');
+    await inactivateAll(this.#server.graph);
+  }
+
+  async blockActivateAll(): Promise<void> {
+    const { activateAll } = await import('../block/inactivate.ts');
+    await activateAll(this.#server.graph, (nodeName, message) =>
+      this.#server.event({ event: 'NOTICE', nodeName, message }),
+    );
+  }
+
   async blockGeneration(nodeName: string): Promise<string> {
     return this.#server.graph.get(nodeName).generation();
   }
