@@ -6,6 +6,7 @@ import { formatRecord } from '../testing/sim-trace.ts';
 import type { SimRecord } from '../testing/sim-trace.ts';
 import { CANARIES, runWithCanary } from './canaries.ts';
 import { runSeed } from './sim-scenario.ts';
+import type { ScenarioResult } from './sim-scenario.ts';
 
 const HELP = `npm run sim -- [options]
   --seeds N    how many seeds (2000)
@@ -54,10 +55,28 @@ async function main(): Promise<number> {
   return many(integer(values.start, 1), integer(values.seeds, 2000), print);
 }
 
+/** Runs a seed. What code threw where nobody listens, an assertion within a callback say, fails it as well. */
+async function watched(run: () => Promise<ScenarioResult>): Promise<ScenarioResult> {
+  const thrown: unknown[] = [];
+  const note = (error: unknown): void => void thrown.push(error);
+  process.on('unhandledRejection', note);
+  try {
+    const result = await run();
+    // Rejections are told once the promise jobs are over.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (thrown.length === 0) return result;
+    const [first] = thrown;
+    const why = first instanceof Error ? (first.stack ?? first.message) : String(first);
+    return { ...result, failure: `seed ${result.seed}: thrown, and not caught: ${why}` };
+  } finally {
+    process.off('unhandledRejection', note);
+  }
+}
+
 /** One seed, perhaps with all that happens. */
 async function one(seed: number, trace: boolean, print: Print): Promise<number> {
   const onRecord = trace ? (record: SimRecord) => print(formatRecord(record)) : undefined;
-  const { failure, events, hash } = await runSeed(seed, {}, onRecord);
+  const { failure, events, hash } = await watched(() => runSeed(seed, {}, onRecord));
   if (failure !== undefined) print(`\n${failure}\n`);
   const how = failure === undefined ? 'passed' : 'failed';
   print(`seed ${seed} ${how}: ${events} events, history ${hash.toString(16).padStart(8, '0')}`);
@@ -70,7 +89,7 @@ async function many(start: number, seeds: number, print: Print): Promise<number>
   const counts = new Map<string, number>();
   let [events, failed] = [0, 0];
   for (let seed = start; seed < start + seeds; seed++) {
-    const result = await runSeed(seed);
+    const result = await watched(() => runSeed(seed));
     let { failure } = result;
     events += result.events;
     for (const [kind, n] of result.counts) counts.set(kind, (counts.get(kind) ?? 0) + n);
@@ -102,7 +121,7 @@ async function canaries(print: Print): Promise<number> {
     let failure: string | undefined;
     let seed = 0;
     while (failure === undefined && seed < CANARY_SEEDS) {
-      failure = (await runWithCanary(++seed, canary)).failure;
+      failure = (await watched(() => runWithCanary(++seed, canary))).failure;
     }
     if (failure === undefined) missed += 1;
     const how = failure?.split('\n')[0] ?? `NOT FOUND in ${CANARY_SEEDS} seeds`;
