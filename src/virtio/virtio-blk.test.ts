@@ -386,7 +386,8 @@ describe('a virtio-blk device', () => {
         expect(driver.queue.publish()).toBe(true);
         context.notify();
         await Promise.resolve();
-        expect(answered()).toBe(0); // nobody looks without a kick
+        expect(answered()).toBe(0); // nobody looks without a kick, nor stays awake for it
+        expect(context['handlers'].lastLook()).toBe(false);
         Atomics.store(channel.words, channel.kickIndex(0), 1);
         context.notify();
         for (let i = 0; i < 5; i++) await Promise.resolve();

@@ -100,7 +100,9 @@ export class VirtioBlk {
             notifier.set();
         },
         onPoll: () => !this.everyKick && this.#poll(index),
-        onSleep: () => !this.#paused && this.#queues[index]?.enableNotification() === true,
+        // Who has every request kicked never stopped asking, and serves nothing that was not kicked yet.
+        onSleep: () =>
+          !this.everyKick && !this.#paused && this.#queues[index]?.enableNotification() === true,
       });
     });
   }
@@ -243,7 +245,10 @@ export class VirtioBlk {
         else if (setup.lastAvail !== 0 || setup.usedIdx !== 0) {
           queue.restore([setup.lastAvail, setup.usedIdx]);
         }
-        this.#queues[index] = new RequestQueue(this, index, queue, this.#region);
+        const requests = new RequestQueue(this, index, queue, this.#region);
+        // Whoever served the ring before may have left it with kicks off.
+        if (this.everyKick) requests.enableNotification();
+        this.#queues[index] = requests;
       }
     }
     this.channel.acknowledge(this.#generation, this.#vqs);
