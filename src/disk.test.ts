@@ -136,6 +136,22 @@ describe.each(['shared', 'messages'] as const)('Disk over an IOThread, %s', (tra
     await target.close();
   });
 
+  it('lets go of its image while it is inactive, and may be closed so', async () => {
+    const disk = await memoryDisk(MIB);
+    await disk.write(0, new Uint8Array(512).fill(7));
+    await disk.thread.inactivateAll();
+    const buffer = new Uint8Array(512);
+    await expect(disk.read(0, buffer)).rejects.toMatchObject({ code: 'EPERM' });
+    await expect(disk.write(0, buffer)).rejects.toMatchObject({ code: 'EPERM' });
+    await expect(disk.reopen({ 'read-only': true })).rejects.toThrow(/inactive/);
+    await disk.flush();
+    await disk.thread.activateAll();
+    await disk.read(0, buffer);
+    expect(buffer[0]).toBe(7);
+    await disk.thread.inactivateAll();
+    await disk.close();
+  });
+
   it('takes requests that need more than all of the memory between page and thread', async () => {
     const disk = await memoryDisk(16 * MIB);
     const data = new Prng(2).bytes(16 * MIB);
