@@ -10,11 +10,6 @@ export async function reopenRoot(
   options: BlockdevOptions,
 ): Promise<boolean> {
   await thread.blockdevReopen([{ ...options, 'node-name': rootNode }]);
-  return isReadOnly(thread, rootNode);
-}
-
-/** Whether a node is read-only now. */
-export async function isReadOnly(thread: IOThread, node: string): Promise<boolean> {
   const nodes = await thread.queryBlock();
-  return nodes.some(({ nodeName, readOnly }) => nodeName === node && readOnly);
+  return nodes.some(({ nodeName, readOnly }) => nodeName === rootNode && readOnly);
 }

@@ -21,7 +21,7 @@ import type {
   WriteOptions,
 } from './disk-options.ts';
 import type { PageHost } from './host/host.ts';
-import type { BlockdevOptions, IOThreadEvent, MapEntry } from './iothread/control.ts';
+import type { BlockdevOptions, IOThreadEvent, MapEntry, OpenedNode } from './iothread/control.ts';
 import type { ExportReader } from './iothread/export-reader.ts';
 import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
@@ -29,7 +29,7 @@ import { IOThread } from './iothread/iothread.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
 import { DiskDevices } from './disk-devices.ts';
 import { checkInside, checkWholeSectors, checkWritable } from './disk-range.ts';
-import { isReadOnly, reopenRoot } from './disk-reopen.ts';
+import { reopenRoot } from './disk-reopen.ts';
 import { DiskRequests } from './disk-requests.ts';
 import { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
 
@@ -71,11 +71,11 @@ export class Disk implements AsyncDisposable {
     const stopEvents = options.onEvent === undefined ? () => {} : thread.onEvent(options.onEvent);
     try {
       const { policy, readOnly, signal } = options;
-      const root = await thread.blockdevAdd(what, { policy, readOnly, cache }, signal);
+      const root = await thread.blockdevOpen(what, { policy, readOnly, cache }, signal);
       try {
         return await Disk.#connect(thread, root, enableWriteCache, options, stopEvents);
       } catch (error) {
-        await thread.blockdevDel(root).catch(() => {});
+        await thread.blockdevDel(root.nodeName).catch(() => {});
         throw error;
       }
     } catch (error) {
@@ -87,12 +87,11 @@ export class Disk implements AsyncDisposable {
 
   static async #connect(
     thread: IOThread,
-    root: string,
+    { nodeName: root, readOnly }: OpenedNode,
     enableWriteCache: boolean,
     options: OpenDiskOptions,
     stopEvents: () => void,
   ): Promise<Disk> {
-    const readOnly = await isReadOnly(thread, root);
     const serial = options.serial ?? root.replace(/^#/, '').slice(0, 20);
     const setup = { id: `disk:${root}`, drive: root, serial, ...OWN_DEVICE };
     const { driver, device } = await connectDriver(thread, setup);

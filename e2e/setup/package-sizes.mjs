@@ -48,6 +48,7 @@ const parts = {
   'qcow2-store-generation': '`Disk.generation` of qcow2 images',
   'qcow2-stream': 'qcow2 images as streams',
   'qcow2-unsupported-feature': 'words for qcow2 images that cannot be opened',
+  'raw-head': 'raw images whose format was guessed',
   'raw-create': 'making of raw images',
   'refcount-growth': 'qcow2 images that grow: a refcount block every 2 GiB',
   'rolldown-runtime': "the bundler's own, for `create` and `probe`",

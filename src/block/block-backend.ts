@@ -12,6 +12,9 @@ import type { BlockNode } from './block-node.ts';
 import { BlockStats } from './block-stats.ts';
 import type { RequestKind } from './block-stats.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
+import { PERM_ALL, PERM_CONSISTENT_READ, PERM_RESIZE, PERM_WRITE } from './permissions.ts';
+import { detachEdge, setPermissions } from './permissions.ts';
+import type { Permissions } from './permissions.ts';
 import type { BlockParent } from './quiescence.ts';
 import { Quiescence } from './quiescence.ts';
 
@@ -42,6 +45,8 @@ export interface BlockBackendOptions {
   readonly readOnly?: boolean;
   /** Off: every write is durable before it completes. Default on. */
   readonly enableWriteCache?: boolean;
+  /** What it needs of the medium and lets others do. Default: all that writing or reading takes, and all. */
+  readonly permissions?: Permissions | undefined;
 }
 
 export class BlockBackend implements BlockParent {
@@ -60,6 +65,7 @@ export class BlockBackend implements BlockParent {
   /** Set by a user that can move; without one the graph stays in its thread. */
   user: BackendUser | undefined;
   readonly #context: AioContext;
+  readonly #permissions: Permissions;
   readonly #quiescence: Quiescence;
   readonly #resizeListeners = new Set<() => void>();
   #edge: BlockChild | null = null;
@@ -77,6 +83,9 @@ export class BlockBackend implements BlockParent {
       () => this.#open(),
     );
     this.readOnly = options.readOnly ?? options.root?.readOnly ?? true;
+    const writes = this.readOnly ? 0 : PERM_WRITE | PERM_RESIZE;
+    const perm = PERM_CONSISTENT_READ | writes;
+    this.#permissions = options.permissions ?? { perm, shared: PERM_ALL };
     if (options.root !== null) this.insert(options.root);
   }
 
@@ -103,19 +112,25 @@ export class BlockBackend implements BlockParent {
     }
   }
 
-  /** Puts a medium in where there is none. */
+  /** Puts a medium in where there is none. Throws BlockError('EBUSY') where others do not share it so. */
   insert(root: BlockNode): void {
     this.remove();
     this.#root = root;
     this.#edge = new BlockChild('root', root, !this.readOnly && !root.readOnly);
     root.quiescence.attach(this.#edge, this);
+    try {
+      setPermissions(this.#edge, this.#permissions);
+    } catch (error) {
+      this.remove();
+      throw error;
+    }
     this.childResized();
   }
 
   /** Takes the medium out and answers it; the caller drained before. */
   remove(): BlockNode | null {
     const root = this.#root;
-    if (root !== null) root.quiescence.detach(this.#edge!);
+    if (this.#edge !== null) detachEdge(this.#edge);
     this.#root = null;
     this.#edge = null;
     return root;

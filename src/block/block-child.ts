@@ -4,6 +4,7 @@ import type { IOVector } from '../base/io-vector.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockLimits, BlockStatus } from './block-driver.ts';
 import type { BlockNode } from './block-node.ts';
+import { PERM_ALL } from './permissions.ts';
 
 /** QEMU's names for what a child is to its parent. */
 export type ChildRole = 'root' | 'file' | 'backing' | 'data-file' | 'filtered';
@@ -14,6 +15,9 @@ export class BlockChild {
   readonly node: BlockNode;
   /** True when the parent may write through this edge. A reopen changes it. */
   writable: boolean;
+  /** Masks of `PERM_*`: what the parent needs, and lets others do. Changed by `permissions.ts` alone. */
+  perm = 0;
+  shared: number = PERM_ALL;
 
   constructor(role: ChildRole, node: BlockNode, writable: boolean) {
     this.role = role;

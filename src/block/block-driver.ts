@@ -8,6 +8,7 @@ import type { MaybeRet, Ret } from '../base/ret.ts';
 import type { BlockChild, ChildRole } from './block-child.ts';
 import type { ImageStreamer } from './image-stream.ts';
 import type { Pace } from './pace.ts';
+import type { Permissions } from './permissions.ts';
 
 /** What is read from a backing image is to be stored above it (BDRV_REQ_COPY_ON_READ). */
 export const REQ_COPY_ON_READ = 0x1;
@@ -169,6 +170,8 @@ export interface OpenFlags {
   readonly readOnly: boolean;
   /** `cache.direct`: keep no more data in memory than the driver cannot do without. */
   readonly direct?: boolean;
+  /** `force-share`: take no lock. Read-only. */
+  readonly forceShare?: boolean;
 }
 
 /** What `open` may use. Handed in, so that a driver needs no globals and no registry. */
@@ -211,6 +214,8 @@ export interface BlockDriver<Options extends object = object> {
   readonly kind: 'protocol' | 'format' | 'filter';
   /** Checks untrusted options; throws BlockError('EINVAL') that names the bad or unknown key. */
   parseOptions(raw: Readonly<Record<string, unknown>>): Options;
+  /** What the node needs of a child; default `defaultPermissions`. */
+  readonly childPermissions?: ((role: ChildRole, parents: Permissions) => Permissions) | undefined;
   /** 0..100: how sure that `head`, an image's first 512 bytes, is this format. */
   probe?(head: Uint8Array): number;
   /** Those of its options that a reopen may change; the others say which image it is. */

@@ -15,6 +15,7 @@ import { openingParent } from './opening-parent.ts';
 import { Opening } from './opening.ts';
 import type { OpenGraphOptions } from './opening.ts';
 import { OptionReader } from './option-reader.ts';
+import { PERM_ALL, defaultPermissions, detachEdge, setPermissions } from './permissions.ts';
 import { loadDriver } from './registry.ts';
 
 type Extra = Pick<OpenGraphOptions, 'signal' | 'onNotice'>;
@@ -127,15 +128,16 @@ async function format(
   node: BlockNode,
   write: (edge: BlockChild) => Promise<void>,
 ): Promise<void> {
-  graph.checkSharing(node, 'file', true);
+  graph.refuseMoving(node);
   const edge = new BlockChild('file', node, true);
   node.quiescence.attach(edge, openingParent('the creation of an image'));
   try {
+    setPermissions(edge, defaultPermissions('file', { perm: 0, shared: PERM_ALL }, true));
     await write(edge);
     const ret = await edge.flush();
     if (ret < 0) throw BlockError.fromRet(ret, `flush of the new image in '${node.filename}'`);
   } finally {
-    node.quiescence.detach(edge);
+    detachEdge(edge);
   }
 }
 

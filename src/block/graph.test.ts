@@ -29,7 +29,21 @@ function register(): void {
     },
   });
   registerDriver('noting', load);
+  registerDriver('keeping', { kind: 'format', load: async () => ({ driver: keeping }) });
 }
+
+/** A format, with whatever children it is given. */
+const keeping: import('./block-driver.ts').BlockDriver<Record<string, unknown>> = {
+  name: 'keeping',
+  kind: 'format',
+  parseOptions: (raw) => raw,
+  open: async (context, options) => {
+    for (const role of ['file', 'backing'] as const) {
+      if (options[role] !== undefined) await context.openChild(role, options[role]);
+    }
+    return new ControllableState(4096);
+  },
+};
 
 async function setup(): Promise<Graph> {
   register();
@@ -72,13 +86,16 @@ describe('Graph', () => {
 
   it('lets one format write, several backends share, and readers look', async () => {
     const graph = await setup();
-    await openGraph(graph, { driver: 'raw', 'node-name': 'a', file: 'disk' });
-    const second = openGraph(graph, { driver: 'raw', 'node-name': 'b', file: 'disk' });
+    await openGraph(graph, { driver: 'keeping', 'node-name': 'a', file: 'disk' });
+    const second = openGraph(graph, { driver: 'keeping', 'node-name': 'b', file: 'disk' });
     await expect(second).rejects.toMatchObject({
       code: 'EBUSY',
-      message: "node 'disk' is in use by node 'a' as 'file', which writes to it",
+      node: 'disk',
+      message:
+        "node 'disk': node 'a' as 'file' needs 'write', which node 'b' as 'file' does not share. " +
+        'Close one of the two, or open it read-only',
     });
-    expect(() => graph.newBackend({ name: 'x', nodeName: 'disk' })).toThrow("by node 'a'");
+    expect(() => graph.newBackend({ name: 'x', nodeName: 'disk' })).toThrow("which node 'a'");
     const looking = graph.newBackend({ name: 'look', nodeName: 'disk', readOnly: true });
     const pair = ['p', 'q'].map((name) => graph.newBackend({ name, nodeName: 'a' }));
     for (const backend of pair) {
@@ -90,12 +107,16 @@ describe('Graph', () => {
     expect([graph.nodes, graph.backends, closed]).toEqual([[], [], ['disk']]);
   });
 
-  it('keeps an overlay from its base being written', async () => {
+  it('keeps an overlay from its base being written, whichever comes first', async () => {
     const graph = await setup();
-    graph.newBackend({ name: 'w', nodeName: 'disk' });
-    expect(() => graph.checkSharing(graph.get('disk'), 'backing', false)).toThrow(
-      "in use by backend 'w' as 'root', which writes to it",
-    );
+    const overlay = { driver: 'keeping', file: { driver: 'noting' }, backing: 'disk' };
+    const writer = graph.newBackend({ name: 'w', nodeName: 'disk' });
+    await expect(openGraph(graph, overlay)).rejects.toThrow("backend 'w' as 'root' needs 'write'");
+    await graph.closeBackend(writer);
+    const top = await openGraph(graph, overlay);
+    expect(() => graph.newBackend({ name: 'w', nodeName: 'disk' })).toThrow(`node '${top.name}'`);
+    expect(graph.backends).toEqual([]);
+    await graph.closeAll();
   });
 
   it('closes all even when a flush fails, then says so', async () => {

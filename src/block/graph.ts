@@ -4,9 +4,10 @@
 import type { AioContext } from '../aio/aio-context.ts';
 import { CoMutex } from '../aio/co-mutex.ts';
 import { BlockBackend } from './block-backend.ts';
-import type { BlockChild, ChildRole } from './block-child.ts';
+import type { BlockChild } from './block-child.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
+import type { Permissions } from './permissions.ts';
 
 /** How a backend is made; see `BlockBackendOptions`. */
 export interface BackendRequest {
@@ -14,6 +15,7 @@ export interface BackendRequest {
   readonly nodeName: string;
   readonly readOnly?: boolean;
   readonly enableWriteCache?: boolean;
+  readonly permissions?: Permissions;
 }
 
 const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
@@ -144,28 +146,17 @@ export class Graph {
     this.#owned.add(node);
   }
 
-  /**
-   * Refuses a new edge that would write where another relies on nobody else writing, or the other
-   * way round. Backends share; formats, filters and overlays do not. Throws BlockError('EBUSY').
-   */
-  checkSharing(node: BlockNode, role: ChildRole, writable: boolean): void {
-    this.#refuseMoving(node);
-    for (const [edge, parent] of node.quiescence.parents) {
-      const conflict = (writable && edge.role !== 'root') || (edge.writable && role !== 'root');
-      if (!conflict) continue;
-      const how = edge.writable ? 'writes to it' : 'relies on nobody writing to it';
-      throw new BlockError(
-        'EBUSY',
-        `node '${node.name}' is in use by ${parent.label} as '${edge.role}', which ${how}`,
-        { node: node.name },
-      );
-    }
+  /** Refuses a new user of a node that is moved or reopened. Throws BlockError('EBUSY'). */
+  refuseMoving(node: BlockNode): void {
+    if (!this.#moving.has(node)) return;
+    const message = `node '${node.name}' is being moved to another thread, or reopened`;
+    throw new BlockError('EBUSY', message, { node: node.name });
   }
 
   /** Closes the node that `blockdevAdd` made, and what only it used. Throws BlockError('EBUSY'). */
   async blockdevDel(nodeName: string): Promise<void> {
     const node = this.get(nodeName);
-    this.#refuseMoving(node);
+    this.refuseMoving(node);
     for (const [edge, parent] of node.quiescence.parents) {
       throw new BlockError(
         'EBUSY',
@@ -194,7 +185,7 @@ export class Graph {
     if (failure !== undefined) throw failure as Error;
   }
 
-  /** A new user of a node. Several may share one. Throws BlockError. */
+  /** A new user of a node. Several may share one. Throws BlockError: EBUSY where others do not share. */
   newBackend(request: BackendRequest): BlockBackend {
     const { name, nodeName, readOnly, enableWriteCache } = request;
     if (this.#backends.has(name)) {
@@ -204,11 +195,12 @@ export class Graph {
     if (readOnly === false && root.readOnly) {
       throw new BlockError('EROFS', `node '${nodeName}' is read-only`, { node: nodeName });
     }
-    this.checkSharing(root, 'root', !(readOnly ?? root.readOnly));
+    this.refuseMoving(root);
     const backend = new BlockBackend({
       name,
       root,
       context: this.context,
+      permissions: request.permissions,
       ...(readOnly === undefined ? {} : { readOnly }),
       ...(enableWriteCache === undefined ? {} : { enableWriteCache }),
     });
@@ -247,11 +239,5 @@ export class Graph {
       for (const node of this.nodes) await this.release(node).catch(note);
       if (failure !== undefined) throw failure as Error;
     });
-  }
-
-  #refuseMoving(node: BlockNode): void {
-    if (!this.#moving.has(node)) return;
-    const message = `node '${node.name}' is being moved to another thread, or reopened`;
-    throw new BlockError('EBUSY', message, { node: node.name });
   }
 }

@@ -92,5 +92,5 @@ function isInactive({ state }: BlockNode): boolean {
 }
 
 function howItWas({ options, readOnly, settings, children }: BlockNode): Opened {
-  return { options: withoutMaking(options), readOnly, direct: settings.cacheDirect, children };
+  return { options: withoutMaking(options), readOnly, settings, children };
 }

@@ -13,8 +13,10 @@ import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import { flushAll } from './flush-all.ts';
 import type { Graph } from './graph.ts';
+import { openFlags } from './node-settings.ts';
 import type { NodeSettings } from './node-settings.ts';
 import { openingParent } from './opening-parent.ts';
+import { detachEdge, planPermissions } from './permissions.ts';
 import { headGuard } from './probe.ts';
 import { loadDriver } from './registry.ts';
 
@@ -249,7 +251,7 @@ async function attachNode(
   const context: OpenContext = {
     nodeName: name,
     aioContext: graph.context,
-    flags: { readOnly: from.readOnly, direct: from.settings.cacheDirect },
+    flags: openFlags(from.readOnly, from.settings),
     signal: undefined,
     headGuard: from.guessed ? await headGuard() : undefined,
     carried: from.carried,
@@ -268,10 +270,12 @@ async function attachNode(
       children: edges,
       readOnly: from.readOnly,
       settings: from.settings,
+      childPermissions: driver.childPermissions,
       filename: from.filename,
       options: from.options,
       guessed: from.guessed,
     });
+    planPermissions([node])();
     node.stats.restore(from.stats);
     const { books } = node;
     books.openId = from.openId;
@@ -281,7 +285,7 @@ async function attachNode(
     if (from.owned) graph.own(node);
     return node;
   } catch (error) {
-    for (const edge of edges) edge.node.quiescence.detach(edge);
+    for (const edge of edges) detachEdge(edge);
     throw error;
   } finally {
     graph.releaseName(name);

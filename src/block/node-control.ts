@@ -6,14 +6,22 @@ import { assert } from '../base/assert.ts';
 import { EINVAL, EIO, ENOMEDIUM, ENOTSUP, EROFS, OK } from '../base/ret.ts';
 import type { OptionTree } from '../base/options.ts';
 import type { MaybeRet, Ret } from '../base/ret.ts';
-import type { BlockChild } from './block-child.ts';
-import type { BlockLimits, Carried, CheckResult, DriverState } from './block-driver.ts';
+import type { BlockChild, ChildRole } from './block-child.ts';
+import type {
+  BlockDriver,
+  BlockLimits,
+  Carried,
+  CheckResult,
+  DriverState,
+} from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockStats } from './block-stats.ts';
 import type { NodeLatency } from './latency-histogram.ts';
 import { DEFAULT_SETTINGS, detectedZeroFlags } from './node-settings.ts';
 import type { NodeSettings } from './node-settings.ts';
 import type { Pace } from './pace.ts';
+import { defaultPermissions, detachEdge } from './permissions.ts';
+import type { Permissions } from './permissions.ts';
 import type { BlockParent, Quiescence } from './quiescence.ts';
 import { RequestBooks } from './request-books.ts';
 import { roundDown } from './shaping.ts';
@@ -34,6 +42,8 @@ export interface BlockNodeParts {
   readonly readOnly: boolean;
   /** What differs from DEFAULT_SETTINGS. */
   readonly settings?: Partial<NodeSettings>;
+  /** The driver's, where it has one. */
+  readonly childPermissions?: BlockDriver['childPermissions'] | undefined;
   /** The name that opens this image again, `json:` where there is no shorter one. */
   readonly filename?: string;
   /** The driver's own options, not parsed, and whether the format was guessed. */
@@ -78,6 +88,7 @@ export abstract class NodeControl implements BlockParent {
   #settings: NodeSettings = DEFAULT_SETTINGS;
   // Copies of what the driver says, so that a request asks it one thing only. -1 after close.
   protected lengthNow = 0;
+  readonly #childPermissions: BlockNodeParts['childPermissions'];
   #closing: Promise<void> | undefined;
 
   constructor(parts: BlockNodeParts) {
@@ -86,6 +97,7 @@ export abstract class NodeControl implements BlockParent {
     this.kind = parts.kind;
     this.context = parts.context;
     this.filename = parts.filename ?? parts.name;
+    this.#childPermissions = parts.childPermissions;
     this.guessed = parts.guessed ?? false;
     this.#settings = { ...DEFAULT_SETTINGS, ...parts.settings };
     this.books = new RequestBooks(this, parts.context);
@@ -117,6 +129,11 @@ export abstract class NodeControl implements BlockParent {
     this.applySettings(this.#settings);
     if (this.quiescence.count > 0) state.drainBegin?.();
     this.#readLength();
+  }
+
+  /** What this node needs of a child for what its parents need of it together, if it may write or not. */
+  childPermissions(role: ChildRole, parents: Permissions, writable: boolean): Permissions {
+    return this.#childPermissions?.(role, parents) ?? defaultPermissions(role, parents, writable);
   }
 
   get settings(): NodeSettings {
@@ -270,7 +287,7 @@ export abstract class NodeControl implements BlockParent {
     this.lengthNow = -1;
     this.#closing = this.state.close();
     await this.#closing;
-    for (const edge of this.children) edge.node.quiescence.detach(edge);
+    for (const edge of this.children) detachEdge(edge);
     return carried;
   }
 
@@ -298,7 +315,7 @@ export abstract class NodeControl implements BlockParent {
       try {
         await this.state.close();
       } finally {
-        for (const edge of this.children) edge.node.quiescence.detach(edge);
+        for (const edge of this.children) detachEdge(edge);
       }
       if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${this.label}`, this.name);
     });

@@ -19,7 +19,7 @@ export interface NodeOptions {
   readonly rest: OptionTree;
 }
 
-const SETTINGS = ['discard', 'cache', 'detect-zeroes'];
+const SETTINGS = ['discard', 'cache', 'detect-zeroes', 'force-share'];
 const COMMON = ['driver', 'node-name', 'read-only', ...SETTINGS];
 
 /** Takes `tree` apart. `asProtocol`: a `filename` without a driver names a protocol node. */

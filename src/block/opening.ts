@@ -12,8 +12,9 @@ import type { Graph } from './graph.ts';
 import { openingParent } from './opening-parent.ts';
 import { parseNodeOptions, treeOf } from './node-options.ts';
 import type { NodeOptions } from './node-options.ts';
-import { DEFAULT_SETTINGS } from './node-settings.ts';
+import { DEFAULT_SETTINGS, openFlags } from './node-settings.ts';
 import type { NodeSettings } from './node-settings.ts';
+import { PERM_ALL, defaultPermissions, detachEdge, setPermissions } from './permissions.ts';
 import type { OpenPolicy } from './policy.ts';
 import type { Probed } from './probe.ts';
 import { loadDriver } from './registry.ts';
@@ -38,11 +39,17 @@ export interface OpenGraphOptions {
 export interface Place {
   readonly role: ChildRole;
   readonly readOnly: boolean;
-  /** The parent's: what it does about caches its children do as well, unless they say otherwise. */
+  /** The parent's: its children do as it does about caches and sharing, unless they say otherwise. */
   readonly settings: NodeSettings;
   readonly depth: number;
   /** File names of the images above, for finding circles. */
   readonly above: readonly string[];
+}
+
+/** A node whose children are being opened. */
+interface OpeningParent {
+  readonly name: string;
+  readonly driver: BlockDriver;
 }
 
 /** One call's worth of opening. */
@@ -71,10 +78,12 @@ export class Opening {
     const asProtocol = place.role === 'file';
     const options = parseNodeOptions(treeOf(reference, asProtocol), asProtocol);
     const known = options.readOnly ?? place.readOnly;
+    const readOnly = place.role === 'backing' || known;
     const { cacheDirect, cacheNoFlush } = place.settings;
-    const own = await this.#settings(options);
-    const settings = { ...DEFAULT_SETTINGS, cacheDirect, cacheNoFlush, ...own };
-    const at = { ...place, settings, readOnly: place.role === 'backing' || known };
+    const forceShare = place.settings.forceShare && readOnly;
+    const own = await this.#settings(options, readOnly);
+    const settings = { ...DEFAULT_SETTINGS, cacheDirect, cacheNoFlush, forceShare, ...own };
+    const at = { ...place, settings, readOnly };
     if (options.driver !== undefined) {
       return this.#openWith({ driver: options.driver, headGuard: undefined }, options, at);
     }
@@ -92,15 +101,15 @@ export class Opening {
     return this.#openWith(probed, { ...options, rest }, at);
   }
 
-  async #settings({ driver = 'image', settings }: NodeOptions): Promise<Partial<NodeSettings>> {
-    if (settings === undefined) return {};
+  async #settings(options: NodeOptions, readOnly: boolean): Promise<Partial<NodeSettings>> {
+    if (options.settings === undefined) return {};
     const { parseSettings } = await import('./parse-settings.ts');
-    return parseSettings(driver, settings);
+    return parseSettings(options.driver ?? 'image', options.settings, readOnly);
   }
 
   /** Closes what was opened so far; failures on the way no longer matter. */
   async abandon(): Promise<void> {
-    for (const edge of this.#pending) edge.node.quiescence.detach(edge);
+    for (const edge of this.#pending) detachEdge(edge);
     for (const node of this.#opened.reverse()) await this.#graph.release(node).catch(() => {});
   }
 
@@ -130,7 +139,8 @@ export class Opening {
     place: Place,
   ): Promise<BlockNode> {
     const edges: BlockChild[] = [];
-    const flags = { readOnly: place.readOnly, direct: place.settings.cacheDirect };
+    const flags = openFlags(place.readOnly, place.settings);
+    const parent = { name, driver };
     const insistsOnWriting = options.readOnly === false;
     const context: OpenContext = {
       nodeName: name,
@@ -140,7 +150,7 @@ export class Opening {
       headGuard: probed.headGuard,
       notice: (message) => this.#extra.onNotice?.(name, message),
       openChild: async (role, reference, wanted) => {
-        const edge = await this.#openChild(name, role, reference, wanted, flags, place);
+        const edge = await this.#openChild(parent, role, reference, wanted, flags, place);
         edges.push(edge);
         const wants = role !== 'backing' && !(wanted?.readOnly ?? flags.readOnly);
         if (wants && edge.node.readOnly) {
@@ -150,7 +160,13 @@ export class Opening {
         return edge;
       },
       openNamedInImage: async (role, stored, format) => {
-        const edge = await this.#openNamed(name, role, stored, format, edges, place);
+        const base = edges.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
+        const above = [...place.above, base];
+        const { followName } = await import('./policy.ts');
+        const named = { node: name, role, name: stored, format };
+        const reference = await followName(this.#extra.policy, named, above);
+        const at = { ...place, above };
+        const edge = await this.#openChild(parent, role, reference, undefined, flags, at);
         edges.push(edge);
         return edge;
       },
@@ -167,6 +183,7 @@ export class Opening {
         state,
         children: edges,
         readOnly: flags.readOnly,
+        childPermissions: driver.childPermissions,
         filename: file?.node.filename ?? filenameOf(driver.name, options.rest),
         options: options.rest,
         guessed: probed.headGuard !== undefined,
@@ -201,7 +218,7 @@ export class Opening {
   }
 
   async #openChild(
-    parent: string,
+    parent: OpeningParent,
     role: ChildRole,
     reference: unknown,
     wanted: Partial<OpenFlags> | undefined,
@@ -210,40 +227,23 @@ export class Opening {
   ): Promise<BlockChild> {
     if (reference === undefined || reference === null) {
       const option = role === 'filtered' ? 'file' : role;
-      throw new BlockError('EINVAL', `node '${parent}': option '${option}' is missing`, {
-        node: parent,
-      });
+      const message = `node '${parent.name}': option '${option}' is missing`;
+      throw new BlockError('EINVAL', message, { node: parent.name });
     }
     const readOnly = role === 'backing' || (wanted?.readOnly ?? flags.readOnly);
     const node = await this.open(reference, { ...place, role, readOnly, depth: place.depth + 1 });
     return this.#connect(parent, node, role, !readOnly && !node.readOnly);
   }
 
-  async #openNamed(
-    parent: string,
-    role: ChildRole,
-    stored: string,
-    format: string | undefined,
-    edges: readonly BlockChild[],
-    place: Place,
-  ): Promise<BlockChild> {
-    const base = edges.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
-    const above = [...place.above, base];
-    const { followName } = await import('./policy.ts');
-    const named = { node: parent, role, name: stored, format };
-    const reference = await followName(this.#extra.policy, named, above);
-    const depth = place.depth + 1;
-    const readOnly = role === 'backing' || place.readOnly;
-    const node = await this.open(reference, { ...place, role, readOnly, depth, above });
-    return this.#connect(parent, node, role, !readOnly && !node.readOnly);
-  }
-
   /** Makes the edge and holds the child by it until the parent exists. */
-  #connect(parent: string, node: BlockNode, role: ChildRole, writable: boolean): BlockChild {
-    this.#graph.checkSharing(node, role, writable);
+  #connect(parent: OpeningParent, node: BlockNode, role: ChildRole, writable: boolean): BlockChild {
+    this.#graph.refuseMoving(node);
     const edge = new BlockChild(role, node, writable);
+    node.quiescence.attach(edge, openingParent(`node '${parent.name}'`));
     this.#pending.add(edge);
-    node.quiescence.attach(edge, openingParent(`node '${parent}'`));
+    const unused = { perm: 0, shared: PERM_ALL };
+    const own = parent.driver.childPermissions?.(role, unused);
+    setPermissions(edge, own ?? defaultPermissions(role, unused, writable));
     return edge;
   }
 

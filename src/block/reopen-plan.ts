@@ -12,7 +12,9 @@ import { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
 import { parentsFirst } from './move.ts';
 import { parseNodeOptions } from './node-options.ts';
+import type { NodeOptions } from './node-options.ts';
 import type { NodeSettings } from './node-settings.ts';
+import { parseSettings } from './parse-settings.ts';
 import { upkeepOf } from './node-upkeep.ts';
 
 /** A node and what becomes of it. */
@@ -60,7 +62,7 @@ export function planReopen(
     }
   }
   for (const step of steps.values()) checkStep(graph, steps, step);
-  for (const node of parties(steps)) checkSharing(steps, node);
+  for (const node of steps.keys()) checkWriters(steps, node);
   return parentsFirst(new Set(steps.keys())).map((node) => steps.get(node)!);
 }
 
@@ -90,10 +92,21 @@ function parseStep(graph: Graph, node: BlockNode, request: OptionTree, drivers: 
     }
   }
   const readOnly = parsed.readOnly ?? node.readOnly;
-  const settings = { ...node.settings, ...parsed.settings };
+  const settings = { ...node.settings, ...ownSettings(node, parsed, readOnly) };
   const options = { ...node.options, ...pick(parsed.rest, changed) };
   driver.parseOptions(options);
   return stepOf(node, driver, { options, readOnly, settings, replaced }, changed.length > 0);
+}
+
+function ownSettings(
+  node: BlockNode,
+  { settings = {} }: NodeOptions,
+  readOnly: boolean,
+): Partial<NodeSettings> {
+  // What has to go together with these may have been said before.
+  const { discard, detectZeroes, forceShare } = node.settings;
+  const before = { discard, 'detect-zeroes': detectZeroes, 'force-share': forceShare };
+  return parseSettings(node.driver, { ...before, ...settings }, readOnly);
 }
 
 function stepOf(
@@ -104,7 +117,10 @@ function stepOf(
 ): Step {
   const { readOnly, settings } = how;
   const swap =
-    changed || readOnly !== node.readOnly || settings.cacheDirect !== node.settings.cacheDirect;
+    changed ||
+    readOnly !== node.readOnly ||
+    settings.cacheDirect !== node.settings.cacheDirect ||
+    settings.forceShare !== node.settings.forceShare;
   const { options } = how;
   return { node, driver, ...how, options: swap ? withoutMaking(options) : options, swap };
 }
@@ -117,24 +133,23 @@ function addHeirs(
   request: OptionTree,
   drivers: Drivers,
 ): void {
-  const { settings, readOnly, replaced } = step;
+  const { settings, replaced } = step;
   const { cacheDirect, cacheNoFlush } = settings;
   const cache = request['cache'] === undefined ? {} : { cacheDirect, cacheNoFlush };
   for (const { role, node } of step.node.children) {
     const named = steps.has(node) || graph.isOwned(node) || node.quiescence.parents.size > 1;
     if (named || replaced.has(role) || !drivers.has(node.driver)) continue;
     const follows = request['read-only'] !== undefined && role !== 'backing';
-    const heir = stepOf(
-      node,
-      drivers.get(node.driver)!,
-      {
-        options: node.options,
-        readOnly: follows ? readOnly : node.readOnly,
-        settings: { ...node.settings, ...cache },
-        replaced: new Map(),
-      },
-      false,
-    );
+    const readOnly = follows ? step.readOnly : node.readOnly;
+    const shares = request['force-share'] === undefined ? node.settings : settings;
+    const forceShare = shares.forceShare && readOnly;
+    const how = {
+      options: node.options,
+      readOnly,
+      settings: { ...node.settings, ...cache, forceShare },
+      replaced: new Map<ChildRole, BlockNode | null>(),
+    };
+    const heir = stepOf(node, drivers.get(node.driver)!, how, false);
     steps.set(node, heir);
     addHeirs(graph, steps, heir, request, drivers);
   }
@@ -169,17 +184,8 @@ function checkStep(graph: Graph, steps: ReadonlyMap<BlockNode, Step>, step: Step
   }
 }
 
-/** The rule of `Graph.checkSharing`, for the edges that there will be. */
-function checkSharing(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): void {
-  const users = usersOf(steps, node);
-  for (const writer of users.filter(({ writable }) => writable)) {
-    const other = users.find((user) => user !== writer && user.role !== 'root');
-    const alone = other === undefined;
-    if (!alone) {
-      const how = `would be written to by ${writer.label}, and is in use by ${other.label}`;
-      throw refusal('EBUSY', node, `${how} as '${other.role}'`);
-    }
-  }
+/** Whoever writes to `node` and is not reopened would have to stop. */
+function checkWriters(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): void {
   for (const [edge, parent] of node.quiescence.parents) {
     const kept = parent instanceof BlockNode && edge.writable && !steps.has(parent);
     if (kept && isReadOnly(steps, node)) {
@@ -190,46 +196,6 @@ function checkSharing(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): voi
       );
     }
   }
-}
-
-interface User {
-  readonly role: ChildRole;
-  readonly writable: boolean;
-  readonly label: string;
-}
-
-/** Whoever will have an edge to `node`. */
-function usersOf(steps: ReadonlyMap<BlockNode, Step>, node: BlockNode): User[] {
-  const users: User[] = [];
-  const seen = new Set<unknown>();
-  const add = (parent: BlockNode): void => {
-    if (seen.has(parent)) return;
-    seen.add(parent);
-    for (const [role, child] of childrenOf(steps, parent)) {
-      const writable = role !== 'backing' && !isReadOnly(steps, parent);
-      if (child === node) users.push({ role, writable, label: parent.label });
-    }
-  };
-  for (const [edge, parent] of node.quiescence.parents) {
-    if (parent instanceof BlockNode) {
-      if (steps.has(parent)) add(parent);
-      else users.push({ role: edge.role, writable: edge.writable, label: parent.label });
-    } else {
-      const open = parent instanceof BlockBackend && !parent.readOnly;
-      const writable = open && !isReadOnly(steps, node);
-      users.push({ role: edge.role, writable, label: parent.label });
-    }
-  }
-  for (const step of steps.values()) add(step.node);
-  return users;
-}
-
-/** Nodes whose users may change what they do. */
-function parties(steps: ReadonlyMap<BlockNode, Step>): Set<BlockNode> {
-  const nodes = new Set(steps.keys());
-  for (const node of steps.keys())
-    for (const [, child] of childrenOf(steps, node)) nodes.add(child);
-  return nodes;
 }
 
 /** The children that `node` will have. */

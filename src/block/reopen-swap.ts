@@ -10,6 +10,8 @@ import type { BlockDriver, OpenContext } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
+import { openFlags } from './node-settings.ts';
+import type { NodeSettings } from './node-settings.ts';
 import { headGuard } from './probe.ts';
 
 /** How a node is opened. */
@@ -17,7 +19,7 @@ export interface Opened {
   /** The driver's own. */
   readonly options: OptionTree;
   readonly readOnly: boolean;
-  readonly direct: boolean;
+  readonly settings: NodeSettings;
   /** Attached to their nodes. */
   readonly children: readonly BlockChild[];
 }
@@ -89,11 +91,11 @@ export async function openState(
     const message = `${node.label} has no '${role}': say which node it is`;
     throw new BlockError('EINVAL', message, { node: node.name });
   };
-  const { readOnly, direct, options, children } = how;
+  const { readOnly, settings, options, children } = how;
   const context: OpenContext = {
     nodeName: node.name,
     aioContext: graph.context,
-    flags: { readOnly, direct },
+    flags: openFlags(readOnly, settings),
     signal: undefined,
     headGuard: node.guessed ? await headGuard() : undefined,
     carried: sameImage && node.state instanceof AbsentState ? node.state.carried : undefined,

@@ -249,6 +249,8 @@ it.each([
   await openGraph(graph, { driver: 'raw', 'node-name': 'r', file });
   const other = { driver: 'vault', 'node-name': 'w', place: 'q' };
   await openGraph(graph, { driver: 'raw', 'node-name': 's', file: other });
+  graph.newBackend({ name: 'vda', nodeName: 'r' });
+  graph.newBackend({ name: 'vdb', nodeName: 's' });
   const before = look(graph);
   const states = graph.nodes.map(({ state }) => state);
   await expect(reopenNodes(graph, [request])).rejects.toThrow(message);
@@ -310,5 +312,29 @@ it('leaves a qcow2 image clean when it becomes read-only, its file too, and brin
   ]);
   expect(await fill(disk, 4)).toBe(OK);
   expect([await peek(disk, 3), await peek(disk, 4)]).toEqual([3, 4]);
+  await graph.closeAll();
+});
+
+it('changes what nodes do about caches, zeroes, discards and sharing, and what follows from that below', async () => {
+  const graph = newGraph();
+  const file = { driver: 'memory', 'node-name': 'm', size: 65536 };
+  await openGraph(graph, { driver: 'raw', 'node-name': 'r', file });
+  const settings = (name: string): object => graph.get(name).settings;
+  await reopenNodes(graph, [{ 'node-name': 'r', 'cache.direct': true, 'detect-zeroes': 'unmap' }]);
+  expect(settings('r')).toMatchObject({ cacheDirect: true, detectZeroes: 'unmap' });
+  expect(settings('m')).toMatchObject({ cacheDirect: true, detectZeroes: 'off' });
+  await reopenNodes(graph, [{ 'node-name': 'r', cache: { 'no-flush': true } }]);
+  expect(settings('r')).toMatchObject({ cacheDirect: true, cacheNoFlush: true });
+  expect(settings('m')).toMatchObject({ cacheNoFlush: true });
+  const bad = reopenNodes(graph, [{ 'node-name': 'r', discard: 'ignore' }]);
+  await expect(bad).rejects.toThrow("'detect-zeroes'");
+  const sharing = { 'node-name': 'r', 'force-share': true };
+  await expect(reopenNodes(graph, [sharing])).rejects.toThrow("'force-share'");
+  await reopenNodes(graph, [{ ...sharing, 'read-only': true }]);
+  expect(settings('m')).toMatchObject({ forceShare: true });
+  const again = { 'node-name': 'r', 'read-only': false };
+  await expect(reopenNodes(graph, [again])).rejects.toThrow("'force-share'");
+  await reopenNodes(graph, [{ ...again, 'force-share': false }]);
+  expect(settings('m')).toMatchObject({ forceShare: false, cacheDirect: true });
   await graph.closeAll();
 });

@@ -13,6 +13,8 @@ import { subtreesOf, whileSubtreeDrained } from './drain.ts';
 import type { Graph } from './graph.ts';
 import { parentsFirst } from './move.ts';
 import { upkeepOf } from './node-upkeep.ts';
+import { planPermissions } from './permissions.ts';
+import type { Prospects } from './permissions.ts';
 import { loadDriver } from './registry.ts';
 import { childrenOf, namedNodes, planReopen } from './reopen-plan.ts';
 import type { Step } from './reopen-plan.ts';
@@ -75,13 +77,16 @@ async function reopenDrained(
   for (const { node } of swapping) await flush(node);
   const lengths = steps.map(({ node }) => node.length);
   const swaps = swapping.map((step) => prepare(steps, step));
+  let grant: () => void;
   try {
+    grant = planPermissions(partiesOf(steps, swaps), prospectsOf(steps, swaps));
     await swapStates(graph, swaps, onNotice);
   } catch (error) {
     for (const { after } of swaps) detach(after.children);
     throw error;
   }
   for (const { before } of swaps) detach(before.children);
+  grant();
   for (const { node, replaced } of swapping) if (replaced.size > 0) node.books.writeGen += 1;
   steps.forEach(({ node, settings }, i) => {
     node.applySettings(settings);
@@ -96,6 +101,29 @@ async function flush(node: BlockNode): Promise<void> {
   if (node.state instanceof AbsentState) return;
   const ret = await node.lastFlush();
   if (ret < 0) throw BlockError.fromRet(ret, `flush of ${node.label} before its reopen`, node.name);
+}
+
+/** Nodes whose users, or what these do, may be others. */
+function partiesOf(steps: readonly Step[], swaps: readonly Swap[]): Set<BlockNode> {
+  const nodes = new Set(steps.map(({ node }) => node));
+  for (const { before, after } of swaps) {
+    for (const edge of [...before.children, ...after.children]) nodes.add(edge.node);
+  }
+  return nodes;
+}
+
+function prospectsOf(steps: readonly Step[], swaps: readonly Swap[]): Prospects {
+  const swapOf = new Map(swaps.map((swap) => [swap.node, swap]));
+  const stepOf = new Map(steps.map((step) => [step.node, step]));
+  const leaving = new Set(swaps.flatMap(({ before }) => before.children));
+  return {
+    of: (node) => ({
+      readOnly: swapOf.get(node)?.after.readOnly ?? node.readOnly,
+      children: swapOf.get(node)?.after.children ?? node.children,
+      settings: stepOf.get(node)?.settings ?? node.settings,
+    }),
+    leaves: (edge) => leaving.has(edge),
+  };
 }
 
 /** The edges that it will have, beside those that it has until then. */
@@ -113,10 +141,10 @@ function prepare(steps: readonly Step[], step: Step): Swap {
     before: {
       options: node.options,
       readOnly: node.readOnly,
-      direct: node.settings.cacheDirect,
+      settings: node.settings,
       children: node.children,
     },
-    after: { options, readOnly, direct: settings.cacheDirect, children },
+    after: { options, readOnly, settings, children },
     sameImage: replaced.size === 0,
   };
 }

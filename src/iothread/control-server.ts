@@ -3,13 +3,9 @@
 // sessions call is in `seldom-calls.ts` and `job-bodies.ts`.
 
 import type { WorkerContext } from '../aio/worker-context.ts';
-import type { Ret } from '../base/ret.ts';
-import { BlockError } from '../block/block-error.ts';
 import { Graph } from '../block/graph.ts';
 import { openGraph } from '../block/open.ts';
-import { nodeInfo } from '../block/query.ts';
 import type {
-  BlockNodeInfo,
   BlockdevOptions,
   DeviceOptions,
   DeviceSetup,
@@ -17,6 +13,7 @@ import type {
   IOThreadEvent,
   JobCall,
   OpenExtra,
+  OpenedNode,
   PortDeviceOptions,
   SeldomCall,
   WorkerMessage,
@@ -66,15 +63,15 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
     job: number,
     options: BlockdevOptions | string,
     extra: OpenExtra,
-  ): Promise<string> {
+  ): Promise<OpenedNode> {
     const { signal, end } = this.jobs.begin(job);
     try {
-      const root = await openGraph(this.graph, options, {
+      const { name, readOnly } = await openGraph(this.graph, options, {
         ...extra,
         signal,
         onNotice: (nodeName, message) => this.event({ event: 'NOTICE', nodeName, message }),
       });
-      return root.name;
+      return { nodeName: name, readOnly };
     } finally {
       end();
     }
@@ -82,10 +79,6 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
 
   async blockdevDel(nodeName: string): Promise<void> {
     await this.graph.blockdevDel(nodeName);
-  }
-
-  async blockFlush(nodeName: string): Promise<void> {
-    expectOk(await this.graph.get(nodeName).flush(), `flush of '${nodeName}'`, nodeName);
   }
 
   async deviceAdd(options: DeviceOptions): Promise<DeviceSetup> {
@@ -100,10 +93,6 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
     await this.devices.del(id);
   }
 
-  async queryBlock(): Promise<readonly BlockNodeInfo[]> {
-    return this.graph.nodes.map(nodeInfo);
-  }
-
   async quit(): Promise<void> {
     await this.jobs.cancelAll();
     for (const id of this.devices.ids) await this.devices.del(id);
@@ -114,9 +103,4 @@ export class ControlServer implements Omit<IOThreadControl, 'init' | SeldomCall 
   event(event: IOThreadEvent): void {
     this.#post({ diskplane: 'event', event });
   }
-}
-
-/** Throws what a failure stands for. */
-export function expectOk(ret: Ret, what: string, node: string): void {
-  if (ret < 0) throw BlockError.fromRet(ret, what, node);
 }

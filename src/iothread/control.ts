@@ -19,6 +19,9 @@ export type BlockdevOptions = Readonly<Record<string, unknown>>;
 
 export type { BlockNodeInfo, BlockNodeStats, MapEntry, Progress };
 
+/** What was opened. */
+export type OpenedNode = Pick<BlockNodeInfo, 'nodeName' | 'readOnly'>;
+
 /** What the nodes of a graph do about caches. */
 export interface CacheFlags {
   /** `cache.direct`: keep no more data in memory than a driver cannot do without. */
@@ -208,8 +211,12 @@ export interface IOThreadControl {
   init(setup: IOThreadSetup): Promise<void>;
   jobBegin(job: number): Promise<void>;
   jobCancel(job: number): Promise<void>;
-  /** Opens a graph; answers its root's node name. */
-  blockdevAdd(job: number, options: BlockdevOptions | string, extra: OpenExtra): Promise<string>;
+  /** Opens a graph; answers its root. */
+  blockdevAdd(
+    job: number,
+    options: BlockdevOptions | string,
+    extra: OpenExtra,
+  ): Promise<OpenedNode>;
   /** Closes a node that nobody uses, and the children opened with it. */
   blockdevDel(nodeName: string): Promise<void>;
   /** Makes an image: protocol file first, then the format on it. */
@@ -300,6 +307,7 @@ export type JobCall =
 /** Calls whose code the worker loads when the first of them comes. */
 export type SeldomCall =
   | 'blockResize'
+  | 'blockFlush'
   | 'blockFlushAll'
   | 'blockDrainAll'
   | 'blockInactivateAll'
@@ -314,6 +322,7 @@ export type SeldomCall =
   | 'blockdevShare'
   | 'devicePause'
   | 'deviceResume'
+  | 'queryBlock'
   | 'queryBlockstats'
   | 'blockLatencyHistogramSet'
   | 'exportNext'

@@ -24,9 +24,6 @@ import type {
 import type { DeviceState } from './device-messages.ts';
 import type { MovedPortDevice, PortDevices } from './port-devices.ts';
 
-/** Queues of one device at most. */
-const MAX_QUEUES = 64;
-
 /** A device on its way to another thread: the rings stay where they are. */
 export interface MovedDevice {
   readonly options: DeviceOptions;
@@ -71,7 +68,6 @@ export class DeviceTable {
 
   /** Adds a device for a driver in shared memory. */
   async add(options: DeviceOptions): Promise<DeviceSetup> {
-    checkMemory(options);
     await this.#loadCode(options);
     const { numQueues } = options;
     const channel = options.channel ?? new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
@@ -215,28 +211,5 @@ export class DeviceTable {
     const code = errorCode(ret);
     const message = `${operation} at ${offset} failed: ${code}`;
     this.#event({ event: 'BLOCK_IO_ERROR', device, operation, code, message });
-  }
-}
-
-/** The guest's RAM and our scratch must lie in the memory, and not in each other. */
-function checkMemory(options: DeviceOptions): void {
-  const { memory, ramBase, ramBytes, scratch, numQueues } = options;
-  const buffer = memory instanceof WebAssembly.Memory ? memory.buffer : undefined;
-  if (buffer === undefined || !isShared(buffer)) {
-    throw new BlockError('EINVAL', 'deviceAdd: `memory` must be a shared WebAssembly.Memory');
-  }
-  if (!Number.isInteger(numQueues) || numQueues < 1 || numQueues > MAX_QUEUES) {
-    throw new BlockError('EINVAL', `deviceAdd: ${numQueues} queues, not 1 to ${MAX_QUEUES}`);
-  }
-  const total = buffer.byteLength;
-  const scratchEnd = scratch + numQueues * QUEUE_SCRATCH_BYTES;
-  const inside = ramBase >= 0 && ramBase + ramBytes <= total && scratch >= 0 && scratchEnd <= total;
-  const apart = scratch >= ramBase + ramBytes || scratchEnd <= ramBase;
-  if (!inside || !apart) {
-    throw new BlockError(
-      'EINVAL',
-      `deviceAdd: RAM at ${ramBase} of ${ramBytes} bytes and scratch at ${scratch} ` +
-        `do not fit into ${total} bytes of memory`,
-    );
   }
 }

@@ -16,9 +16,11 @@ import type {
   IOThreadControl,
   IOThreadEvent,
   OpenExtra,
+  OpenedNode,
   PortDeviceOptions,
   WorkerMessage,
 } from './control.ts';
+import { checkDeviceMemory } from './check-device-memory.ts';
 import { BlockJobs } from './block-jobs.ts';
 import { countingEndpoint } from './counting-endpoint.ts';
 import type { DeviceHandle } from './device-handle.ts';
@@ -116,17 +118,26 @@ export class IOThread extends GraphCalls {
    * Opens a graph of nodes from QEMU-style options; answers its root's name. The graph stays open until
    * `blockdevDel`, or the thread's end.
    */
-  blockdevAdd(
+  async blockdevAdd(
     options: BlockdevOptions | string,
     extra: OpenExtra = {},
     signal?: AbortSignal,
   ): Promise<string> {
+    return (await this.blockdevOpen(options, extra, signal)).nodeName;
+  }
+
+  /** @internal The same; answers more of it. */
+  blockdevOpen(
+    options: BlockdevOptions | string,
+    extra: OpenExtra,
+    signal: AbortSignal | undefined,
+  ): Promise<OpenedNode> {
     const opening = this.#jobs.run((job) => this.#control.blockdevAdd(job, options, extra), {
       signal,
     });
     // The job may have been over when it was told to end.
-    const late = (root: string): void => {
-      if (signal?.aborted === true) void this.blockdevDel(root).catch(() => {});
+    const late = ({ nodeName }: OpenedNode): void => {
+      if (signal?.aborted === true) void this.blockdevDel(nodeName).catch(() => {});
     };
     opening.then(late, () => {});
     return this.#call(() => opening, signal);
@@ -179,6 +190,7 @@ export class IOThread extends GraphCalls {
       const message = `IOThread '${this.id}' is reached by messages and sees no memory of others`;
       throw new BlockError('ENOTSUP', message);
     }
+    checkDeviceMemory(options);
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
     return this.#devices.add(options.id, new TransportChannel(channel, options.numQueues));
   }
@@ -191,6 +203,7 @@ export class IOThread extends GraphCalls {
     options: DeviceOptions,
     mapping: readonly VqMapping<IOThread>[],
   ): Promise<MappedDevice> {
+    checkDeviceMemory(options);
     const vqs = checkVqMapping(mapping, options.numQueues);
     const threads = mapping.map(({ iothread }) => iothread);
     if (threads[0] !== this) {

@@ -2,12 +2,16 @@
 // Those that are jobs are in `job-bodies.ts`.
 
 import { transfer } from 'comlink';
+import type { Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { whileAllDrained } from '../block/drain.ts';
 import { flushAll } from '../block/flush-all.ts';
 import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { MovedGraph } from '../block/move.ts';
+import { PERM_ALL, PERM_RESIZE } from '../block/permissions.ts';
 import { shareGraph } from '../block/share.ts';
+import { nodeInfo } from '../block/query.ts';
+import type { BlockNodeInfo } from '../block/query.ts';
 import { nodeStats } from '../block/query-stats.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
 import type {
@@ -17,7 +21,6 @@ import type {
   MovingNode,
   SeldomCall,
 } from './control.ts';
-import { expectOk } from './control-server.ts';
 import type { ControlServer } from './control-server.ts';
 import type { MovedDevice } from './device-table.ts';
 import { JobBodies } from './job-bodies.ts';
@@ -40,9 +43,20 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     if (!Number.isSafeInteger(length) || length < 0 || length % 512 !== 0) {
       throw new BlockError('EINVAL', `a disk cannot be ${length} bytes long: not whole sectors`);
     }
-    const node = this.#server.graph.get(nodeName);
-    expectOk(await node.truncate(length), `resize of '${nodeName}' to ${length} bytes`, nodeName);
+    const { graph } = this.#server;
+    const permissions = { perm: PERM_RESIZE, shared: PERM_ALL };
+    const backend = graph.newBackend({ name: `resize:${nodeName}`, nodeName, permissions });
+    try {
+      const ret = await graph.get(nodeName).truncate(length);
+      expectOk(ret, `resize of '${nodeName}' to ${length} bytes`, nodeName);
+    } finally {
+      await graph.dropBackend(backend);
+    }
     this.#server.event({ event: 'BLOCK_RESIZE', nodeName, length });
+  }
+
+  async blockFlush(nodeName: string): Promise<void> {
+    expectOk(await this.#server.graph.get(nodeName).flush(), `flush of '${nodeName}'`, nodeName);
   }
 
   async blockFlushAll(): Promise<void> {
@@ -119,6 +133,10 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     this.#server.devices.get(id).resume();
   }
 
+  async queryBlock(): Promise<readonly BlockNodeInfo[]> {
+    return this.#server.graph.nodes.map(nodeInfo);
+  }
+
   async queryBlockstats(): Promise<readonly BlockNodeStats[]> {
     return this.#server.graph.nodes.map(nodeStats);
   }
@@ -157,6 +175,11 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     const { pollPolicy } = this.#server.context;
     pollPolicy.settings = parsePollOptions(options, pollPolicy.settings);
   }
+}
+
+/** Throws what a failure stands for. */
+function expectOk(ret: Ret, what: string, node: string): void {
+  if (ret < 0) throw BlockError.fromRet(ret, what, node);
 }
 
 /** Sends buffers that a disk in memory consists of along instead of copying them. */

@@ -14,6 +14,7 @@ import {
 } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
 import { OptionReader } from '../option-reader.ts';
+import { PERM_WRITE_UNCHANGED, passedOn } from '../permissions.ts';
 
 class CopyOnReadState implements DriverState {
   readonly limits: BlockLimits;
@@ -68,6 +69,10 @@ export const driver: BlockDriver<{ readonly file: unknown }> = {
     const file = reader.any('file');
     reader.end();
     return { file };
+  },
+  childPermissions(_role, parents) {
+    const { perm, shared } = passedOn(parents);
+    return { perm: perm | PERM_WRITE_UNCHANGED, shared: shared | PERM_WRITE_UNCHANGED };
   },
   async open(context, options) {
     const file = await context.openChild('filtered', options.file);

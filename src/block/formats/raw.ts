@@ -2,17 +2,10 @@
 // guessed, the first 512 bytes may not be made to look like another format: the guest could
 // otherwise have the next open take its data for an image that names files of the host.
 
-import { IOVector } from '../../base/io-vector.ts';
-import { EPERM, OK, andThen } from '../../base/ret.ts';
+import type { IOVector } from '../../base/io-vector.ts';
 import type { MaybeRet, Ret } from '../../base/ret.ts';
 import type { BlockChild } from '../block-child.ts';
-import type {
-  BlockDriver,
-  BlockLimits,
-  BlockStatus,
-  DriverState,
-  HeadGuard,
-} from '../block-driver.ts';
+import type { BlockDriver, BlockLimits, BlockStatus, DriverState } from '../block-driver.ts';
 import {
   ANY_RANGE,
   PROBE_BYTES,
@@ -22,6 +15,10 @@ import {
 } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
 import { OptionReader } from '../option-reader.ts';
+import { passedOn } from '../permissions.ts';
+
+/** Writes what begins in the head. */
+type HeadWrite = (offset: number, qiov: IOVector, flags: number) => MaybeRet;
 
 export interface RawOptions {
   readonly file: unknown;
@@ -38,13 +35,13 @@ class RawState implements DriverState {
   readonly #file: BlockChild;
   readonly #offset: number;
   readonly #size: number | undefined;
-  readonly #guard: HeadGuard | undefined;
+  /** Set where the format was guessed. */
+  writeHead: HeadWrite | undefined;
 
-  constructor(file: BlockChild, options: RawOptions, guard: HeadGuard | undefined) {
+  constructor(file: BlockChild, options: RawOptions) {
     this.#file = file;
     this.#offset = options.offset;
     this.#size = options.size;
-    this.#guard = guard;
     if (options.size === undefined) {
       this.truncate = (length) => file.truncate(options.offset + length);
     }
@@ -66,8 +63,8 @@ class RawState implements DriverState {
   }
 
   pwritev(offset: number, qiov: IOVector, flags: number): MaybeRet {
-    if (offset < PROBE_BYTES && this.#guard !== undefined) {
-      return this.#writeHead(this.#guard, offset, qiov, flags);
+    if (offset < PROBE_BYTES && this.writeHead !== undefined) {
+      return this.writeHead(offset, qiov, flags);
     }
     return this.#file.pwritev(this.#offset + offset, qiov, flags);
   }
@@ -100,18 +97,6 @@ class RawState implements DriverState {
   }
 
   async close(): Promise<void> {}
-
-  /** Refuses a head that another format's `probe` would take for its own. */
-  #writeHead(guard: HeadGuard, offset: number, qiov: IOVector, flags: number): MaybeRet {
-    const head = new Uint8Array(Math.min(PROBE_BYTES, this.length));
-    const bytes = Math.min(qiov.size, head.length - offset);
-    const old = bytes === head.length ? OK : this.#file.preadv(this.#offset, IOVector.of(head), 0);
-    return andThen(old, () => {
-      qiov.copyTo(head, offset, 0, bytes);
-      if (guard(head) !== undefined) return -EPERM;
-      return this.#file.pwritev(this.#offset + offset, qiov, flags);
-    });
-  }
 }
 
 export const driver: BlockDriver<RawOptions> = {
@@ -126,6 +111,7 @@ export const driver: BlockDriver<RawOptions> = {
     return { file, offset, size };
   },
   reopenable: ['offset', 'size'],
+  childPermissions: (_role, parents) => passedOn(parents),
   /** Anything may be raw; every other format is likelier. */
   probe: () => 1,
   async open(context, options) {
@@ -137,7 +123,12 @@ export const driver: BlockDriver<RawOptions> = {
         `${file.length} bytes`;
       throw new BlockError('EINVAL', message, { node: context.nodeName });
     }
-    return new RawState(file, options, context.headGuard);
+    const state = new RawState(file, options);
+    if (context.headGuard !== undefined) {
+      const { guardHead } = await import('./raw-head.ts');
+      state.writeHead = guardHead(file, offset, state, context.headGuard);
+    }
+    return state;
   },
   streamer: async () => ({
     plan: (size) => ({ length: size, parts: () => [{ offset: 0, length: size }] }),

@@ -8,6 +8,7 @@ import { createImage, optionsToOpen, removeImage } from '../create.ts';
 import type { Graph } from '../graph.ts';
 import { treeOf } from '../node-options.ts';
 import { openGraph } from '../open.ts';
+import { PERM_CONSISTENT_READ, PERM_WRITE } from '../permissions.ts';
 import { driverNames } from '../registry.ts';
 import { roundUp } from '../shaping.ts';
 import { copyDisk } from './copy.ts';
@@ -93,7 +94,10 @@ export async function withNewImage(
   try {
     const node = await openGraph(graph, optionsToOpen(options));
     try {
-      const image = graph.newBackend({ name: `${job.id}:target`, nodeName: node.name });
+      // Nobody else is to write to it before it is whole.
+      const permissions = { perm: PERM_WRITE, shared: PERM_CONSISTENT_READ };
+      const name = `${job.id}:target`;
+      const image = graph.newBackend({ name, nodeName: node.name, permissions });
       try {
         await fill(image);
         const ret = await image.flush();

@@ -23,6 +23,10 @@ export class FileHandle implements SyncHandle {
     this.#fd = fd;
   }
 
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** The same for every name of the file. */
   get identity(): string {
     return identityOf(fs.fstatSync(this.#fd));

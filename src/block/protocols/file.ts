@@ -1,12 +1,12 @@
 // The file driver, for Node: a regular file of the host, by synchronous calls, which is what tools
-// and tests want. Node offers no file locks, so nothing stops two processes from writing one image:
-// that is the caller's care, as with any tool that takes none.
+// and tests want. What is written to is written by one alone (`file-lock.ts`).
 
 import * as fs from 'node:fs';
 import { EIO, errorCode } from '../../base/ret.ts';
 import { BlockError } from '../block-error.ts';
 import type { BlockDriver, CreateContext, DriverState, OpenContext } from '../block-driver.ts';
 import { FileHandle, errnoOfNode, identityOf, isDescriptorGone } from './file-handle.ts';
+import { lockFile } from './file-lock.ts';
 import { FileState } from './file-state.ts';
 import { OptionReader } from '../option-reader.ts';
 
@@ -58,9 +58,13 @@ async function openState(context: OpenContext, options: FileOptions): Promise<Dr
   }
   const access = flags.readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR;
   const handle = openRegular(nodeName, filename, access, options.create);
+  let release = (): void => {};
   try {
+    const { fd, identity } = handle;
+    if (flags.forceShare !== true) {
+      release = lockFile({ fd, filename, nodeName, shared: flags.readOnly });
+    }
     if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
-    const { identity } = handle;
     countOpen(identity, 1);
     return new FileState({
       nodeName,
@@ -71,10 +75,14 @@ async function openState(context: OpenContext, options: FileOptions): Promise<Dr
       isGone: isDescriptorGone,
       notice: (message) => context.notice(message),
       modified: async () => String(handle.modified()),
-      facts: { filename, lock: 'none' },
-      release: () => countOpen(identity, -1),
+      facts: { filename, lock: flags.forceShare === true ? 'none' : 'notes' },
+      release: () => {
+        release();
+        countOpen(identity, -1);
+      },
     });
   } catch (cause) {
+    release();
     handle.close();
     throw failure(nodeName, filename, cause);
   }
@@ -89,13 +97,16 @@ async function createFile(
   const filename = parseNameAlone(raw);
   refuseOpen('create', filename);
   const handle = openRegular('create', filename, fs.constants.O_RDWR, true);
+  let release: (() => void) | undefined;
   try {
+    release = lockFile({ fd: handle.fd, filename, nodeName: 'create', shared: false });
     handle.truncate(0);
     handle.truncate(size);
   } catch (cause) {
-    fs.unlinkSync(filename);
+    if (release !== undefined) fs.unlinkSync(filename);
     throw failure('create', filename, cause);
   } finally {
+    release?.();
     handle.close();
   }
 }
@@ -106,10 +117,19 @@ async function removeFile(
 ): Promise<void> {
   const filename = parseNameAlone(raw);
   refuseOpen('remove', filename);
+  let fd: number | undefined;
+  let release = (): void => {};
   try {
+    if (fs.statSync(filename).isFile()) {
+      fd = fs.openSync(filename, fs.constants.O_RDONLY);
+      release = lockFile({ fd, filename, nodeName: 'remove', shared: false });
+    }
     fs.unlinkSync(filename);
   } catch (cause) {
     throw failure('remove', filename, cause, 'remove');
+  } finally {
+    release();
+    if (fd !== undefined) fs.closeSync(fd);
   }
 }
 

@@ -22,7 +22,7 @@ export interface HttpOptions {
 /** A request is at most this long, bytes (one chunk where that is longer). */
 export const MAX_HTTP_REQUEST: number = 1024 * 1024;
 /** Chunks in memory at least. */
-const MIN_CHUNKS = 4;
+export const MIN_CHUNKS = 4;
 const CREDENTIALS = ['omit', 'same-origin', 'include'] as const;
 /** Header fields that decide what an answer means: ours alone. */
 const OURS = /^(range|if-.*|accept-encoding|cache-control|pragma)$/i;
@@ -53,13 +53,6 @@ export function parseHttpOptions(raw: Readonly<Record<string, unknown>>): HttpOp
   };
   reader.end();
   return options;
-}
-
-/** `options` with as little memory as the driver can do with (`cache.direct`). */
-export function withoutCache(options: HttpOptions): HttpOptions {
-  const { chunkSize, readahead } = options;
-  const cacheSize = MIN_CHUNKS * chunkSize;
-  return { ...options, cacheSize, readahead: Math.min(readahead, chunkSize) };
 }
 
 function parseUrl(reader: OptionReader): string {

@@ -6,7 +6,7 @@ import { BlockError } from '../block-error.ts';
 import type { BlockDriver, DriverState, OpenContext } from '../block-driver.ts';
 import { HttpFault } from './http-fault.ts';
 import type { HttpIdentity } from './http-answer.ts';
-import { parseHttpOptions, withoutCache } from './http-options.ts';
+import { MIN_CHUNKS, parseHttpOptions } from './http-options.ts';
 import type { HttpOptions } from './http-options.ts';
 import type { HttpSource } from './http-range.ts';
 import { readRange } from './http-retry.ts';
@@ -60,6 +60,7 @@ async function open(
     throw new BlockError(fault.code ?? 'EIO', message, { node, cause: error });
   }
   const identity = source.identity!;
+  const cacheSize = MIN_CHUNKS * options.chunkSize;
   const pinned = pinnedBy(identity);
   if (pinned === 'size' && context.carried === undefined) {
     context.notice(
@@ -70,7 +71,7 @@ async function open(
   return new HttpState({
     aioContext,
     nodeName: node,
-    options: flags.direct === true ? withoutCache(options) : options,
+    options: flags.direct === true ? { ...options, cacheSize, readahead: 0 } : options,
     source,
     identity,
     notice: (message) => context.notice(message),

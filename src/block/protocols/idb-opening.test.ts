@@ -6,6 +6,7 @@ import { fastContext } from '../../testing/fast-context.ts';
 import { IdbDouble } from '../../testing/idb-double.ts';
 import { K, RECORD, filled, fresh, open, read, same, write } from '../../testing/idb-disk.ts';
 import { openContext } from '../../testing/open-context.ts';
+import type { TestOpenContext } from '../../testing/open-context.ts';
 import type { CreateContext } from '../block-driver.ts';
 import { driver as browserDriver, idbDriver } from './idb.ts';
 
@@ -30,6 +31,21 @@ describe('idb, opening', () => {
     });
     expect(idb.lockManager.held).toEqual([]);
     expect(idb.openConnections).toBe(0);
+  });
+
+  it('lets readers share, and no writer beside them', async () => {
+    const idb = new IdbDouble();
+    await (await open(idb)).close();
+    const reader = (): TestOpenContext => openContext({ readOnly: true });
+    const readers = [
+      await open(idb, { database: 'd' }, reader()),
+      await open(idb, { database: 'd' }, reader()),
+    ];
+    const writer = open(idb, { database: 'd' }, openContext({ aioContext: fastContext(20) }));
+    await expect(writer).rejects.toMatchObject({ code: 'EBUSY' });
+    for (const state of readers) await state.close();
+    await (await open(idb, { database: 'd' })).close();
+    expect(idb.lockManager.held).toEqual([]);
   });
 
   it('refuses a disk that is not there without making its database', async () => {

@@ -124,6 +124,8 @@ interface TakenDisk {
 
 interface TakeRequest extends IdbConnectionParts {
   readonly readOnly: boolean;
+  /** Takes no lock. */
+  readonly forceShare?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
   /** What to make where there is no disk. */
   readonly fresh: IdbHeader | undefined;
@@ -139,7 +141,7 @@ async function openDisk(
   const { nodeName, flags, aioContext, signal } = context;
   const { database, create } = options;
   const cacheSize = flags.direct === true ? MIN_CACHE : options.cacheSize;
-  const { readOnly } = flags;
+  const { readOnly, forceShare } = flags;
   if (readOnly && create) {
     const message = `${nodeName}: idb database '${database}' cannot be created read-only`;
     throw new BlockError('EINVAL', message, { node: nodeName });
@@ -147,7 +149,7 @@ async function openDisk(
   const fresh = create ? newHeader(aioContext, options.size ?? 0, options.recordSize) : undefined;
   const notice = (message: string): void => context.notice(message);
   const parts = { environment, aioContext, nodeName, database, notice };
-  const disk = await take({ ...parts, readOnly, signal, fresh, anew: false });
+  const disk = await take({ ...parts, readOnly, forceShare, signal, fresh, anew: false });
   const { connection, header, locked, release } = disk;
   if (options.recordSize !== undefined && options.recordSize !== header.recordSize) {
     notice(
@@ -180,7 +182,7 @@ async function createDisk(
 /** Lock, then database; neither when either fails. */
 async function take(request: TakeRequest): Promise<TakenDisk> {
   const { environment, database, nodeName, signal, fresh } = request;
-  const locks = environment.locks();
+  const locks = request.forceShare === true ? undefined : environment.locks();
   const lock = { ...request, path: database, what: 'idb database' as const };
   const release =
     locks === undefined

@@ -22,6 +22,8 @@ export interface OpfsOpenRequest {
   /** Makes the file and its directories where they are missing. */
   readonly create: boolean;
   readonly readOnly: boolean;
+  /** Takes no lock; the browser may still refuse a handle. */
+  readonly forceShare?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
 }
 

@@ -113,6 +113,22 @@ describe('opfs', () => {
     expectReleased(opfs);
   });
 
+  it('lets readers share, and no writer beside them', async () => {
+    const opfs = new OpfsDouble();
+    await (await open(opfs, fresh)).close();
+    const path = 'disks/a.img';
+    const readers = [
+      await open(opfs, { path }, { readOnly: true }),
+      await open(opfs, { path }, { readOnly: true }),
+    ];
+    const writer = open(opfs, { path }, { aioContext: fastContext(20) });
+    await expect(writer).rejects.toMatchObject({ code: 'EBUSY' });
+    for (const reader of readers) await reader.close();
+    await (await open(opfs, { path })).close();
+    await Promise.resolve();
+    expectReleased(opfs);
+  });
+
   it.each([
     ['the lock', true, 'NoModificationAllowedError'],
     ['the handle', false, 'NoModificationAllowedError'],

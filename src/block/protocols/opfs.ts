@@ -107,6 +107,7 @@ async function openState(
     // A file that moves is there, or is lost: an empty one is not to take its place.
     create: options.create && before === undefined,
     readOnly: flags.readOnly,
+    forceShare: flags.forceShare,
     signal: context.signal,
   });
   try {
@@ -173,7 +174,7 @@ export async function lock(
   request: OpfsOpenRequest,
 ): Promise<() => void> {
   const locks = environment.locks();
-  if (locks === undefined) return () => {};
+  if (locks === undefined || request.forceShare === true) return () => {};
   return lockOpfsPath({ ...request, locks, shared: request.readOnly });
 }
 
