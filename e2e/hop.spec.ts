@@ -78,7 +78,7 @@ test('a guest that writes and syncs does not notice that its disk hops 100 times
   try {
     const overlay = join(folder, 'overlay.qcow2');
     writeFileSync(overlay, await download(page, 'hops.qcow2'));
-    judgeAfterCrash(folder, overlay, join(guest, 'rootfs.img'), FILES);
+    judgeAfterCrash(folder, overlay, join(guest, 'rootfs.img'), '/data', FILES);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -60,30 +60,33 @@ const cases: readonly [name: string, fault: Fault, now: string, afterwards: stri
   ['compressed answers', { kind: 'gzip' }, 'IO-ERROR', OK],
 ];
 
-for (const [name, fault, now, afterwards] of cases) {
-  test(`the guest's image over a bad network: ${name}`, async ({
-    page,
-    images,
-    previewURL,
-    sourceURL,
-  }) => {
-    await page.goto('blank.html');
-    const image = await patternedImage(page, sourceURL('src/demo/embedded-guest/disk-image.ts'));
-    images.setFile('/net.img', { bytes: image });
-    await page.goto(`${previewURL}/?image=${images.url}/net.img`);
-    await page.waitForFunction(
-      () => (globalThis as unknown as Hooked).diskplane.serialText.endsWith('\nguest# '),
-      undefined,
-      { timeout: 60_000 },
-    );
-    images.setFault('/net.img', fault);
-    expect(await type(page, 'v')).toContain(now);
-    if (now !== OK)
-      await expect(page.getByTestId('log')).toContainText(/read|changed|network|error/i);
-    images.setFault('/net.img', undefined);
-    expect(await type(page, 'v')).toContain(afterwards);
-  });
-}
+test("the guest's image over a bad network: zeros never, and words for what happened", async ({
+  page,
+  images,
+  previewURL,
+  sourceURL,
+}) => {
+  await page.goto('blank.html');
+  const image = await patternedImage(page, sourceURL('src/demo/embedded-guest/disk-image.ts'));
+  for (const [i, [name, fault, now, afterwards]] of cases.entries()) {
+    await test.step(name, async () => {
+      const path = `/net-${i}.img`;
+      images.setFile(path, { bytes: image });
+      await page.goto(`${previewURL}/?image=${images.url}${path}`);
+      await page.waitForFunction(
+        () => (globalThis as unknown as Hooked).diskplane.serialText.endsWith('\nguest# '),
+        undefined,
+        { timeout: 60_000 },
+      );
+      images.setFault(path, fault);
+      expect(await type(page, 'v'), name).toContain(now);
+      if (now !== OK)
+        await expect(page.getByTestId('log')).toContainText(/read|changed|network|error/i);
+      images.setFault(path, undefined);
+      expect(await type(page, 'v'), name).toContain(afterwards);
+    });
+  }
+});
 
 /** What lasts: each try fails, and the guest hears of it after at most five times the time limit. */
 const lasting: readonly [fault: Fault, says: string][] = [
