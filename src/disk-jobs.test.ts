@@ -91,6 +91,36 @@ describe('convertTo', () => {
   });
 });
 
+describe('commit', () => {
+  it('puts an overlay in a file into its base, of one disk and of all', async () => {
+    const base = fileAt('base.raw');
+    await writeFile(base.filename, new Uint8Array(MIB).fill(1));
+    const thread = await IOThread.start(host, { id: 'commits' });
+    const make = (name: string): Promise<void> =>
+      thread.blockdevCreate({ driver: 'qcow2', size: 2 * MIB, file: fileAt(name) });
+    await make('top.qcow2');
+    await make('alone.qcow2');
+    const backing = { driver: 'raw', file: base };
+    const disk = await openDisk({ driver: 'qcow2', file: fileAt('top.qcow2'), backing }, thread);
+    const alone = await openDisk({ driver: 'qcow2', file: fileAt('alone.qcow2') }, thread);
+    await disk.write(MIB, new Uint8Array(MIB).fill(2));
+    const reports: Progress[] = [];
+    await disk.commit({ onProgress: (progress) => reports.push(progress) });
+    expect(reports.at(-1)).toEqual({ done: 2 * MIB, total: 2 * MIB });
+    expect((await disk.map()).map(({ depth }) => depth)).toEqual([1]);
+    await disk.write(0, new Uint8Array(512).fill(3));
+    expect(await thread.commitAll()).toEqual([disk.rootNode]);
+    await expect(alone.commit()).rejects.toMatchObject({ code: 'ENOTSUP' });
+    const signal = AbortSignal.abort(new Error('no longer'));
+    await expect(disk.commit({ signal })).rejects.toThrow('no longer');
+    await disk.close();
+    await alone.close();
+    await thread.close();
+    const bytes = readFileSync(base.filename);
+    expect([bytes.length, bytes[0], bytes[512], bytes[MIB - 1], bytes[MIB]]).toEqual([2 * MIB, 3, 1, 1, 2]); // prettier-ignore
+  });
+});
+
 async function bytesOf(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
   return new Uint8Array(
     await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer(),

@@ -23,17 +23,15 @@ import type {
 import type { PageHost } from './host/host.ts';
 import type { BlockdevOptions, IOThreadEvent, MapEntry, OpenedNode } from './iothread/control.ts';
 import type { ExportReader } from './iothread/export-reader.ts';
-import { connectDriver } from './iothread/connect-driver.ts';
 import type { DeviceHandle } from './iothread/device-handle.ts';
 import { IOThread } from './iothread/iothread.ts';
 import type { ThreadTransport } from './iothread/thread-transport.ts';
 import { DiskDevices } from './disk-devices.ts';
 import { checkInside, checkWholeSectors, checkWritable } from './disk-range.ts';
 import { reopenRoot } from './disk-reopen.ts';
-import { DiskRequests } from './disk-requests.ts';
+import type { DiskRequests } from './disk-requests.ts';
+import { connectOwnDevice } from './disk-own-device.ts';
 import { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES } from './virtio/spec.ts';
-
-const OWN_DEVICE = { queueSize: 128, poolPages: 64 };
 
 /**
  * A virtual disk: an open graph of nodes in an IOThread, and what can be done with it. Made by `openDisk`.
@@ -93,11 +91,8 @@ export class Disk implements AsyncDisposable {
     stopEvents: () => void,
   ): Promise<Disk> {
     const serial = options.serial ?? root.replace(/^#/, '').slice(0, 20);
-    const setup = { id: `disk:${root}`, drive: root, serial, ...OWN_DEVICE };
-    const { driver, device } = await connectDriver(thread, setup);
-    device.channel.setWriteCache(enableWriteCache);
-    const requests = new DiskRequests(driver, device, root);
     const facts = { readOnly, serial, enableWriteCache };
+    const requests = await connectOwnDevice(thread, root, serial, enableWriteCache);
     return new Disk(thread, root, requests, facts, options, stopEvents);
   }
 
@@ -198,9 +193,7 @@ export class Disk implements AsyncDisposable {
     fix: 'none' | 'leaks' | 'all' = 'none',
     options: RequestOptions = {},
   ): Promise<CheckResult> {
-    return this.#job(options, ({ signal }) =>
-      this.thread.jobs.check(this.rootNode, fix, { signal }),
-    );
+    return this.#job(options, (job) => this.thread.jobs.check(this.rootNode, fix, job));
   }
 
   /**
@@ -247,6 +240,16 @@ export class Disk implements AsyncDisposable {
   }
 
   /**
+   * Puts what an overlay holds into its backing image, opened for writing meanwhile, and empties the overlay.
+   * Requests wait. Reads answer the same, also after an error, an abort or a power cut on the way. ENOTSUP where
+   * the root image has no backing image, EROFS where that cannot be written to (`http`: use `convertTo`), EBUSY
+   * where somebody else uses it, such as another overlay.
+   */
+  commit(options: JobOptions = {}): Promise<void> {
+    return this.#job(options, (job) => this.thread.jobs.commit(this.rootNode, job));
+  }
+
+  /**
    * Which layer holds what, from `offset` (0) for `bytes` (to the end), in order, alike neighbours
    * joined: `qemu-img map`. At most 65536 entries: where there would be more, runs shorter than a unit
    * (64 KiB, doubled until it is enough) are told together with what follows them, as data if any of
@@ -254,9 +257,7 @@ export class Disk implements AsyncDisposable {
    */
   map(options: MapOptions = {}): Promise<readonly MapEntry[]> {
     const { offset = 0, bytes } = options;
-    return this.#job(options, ({ signal }) =>
-      this.thread.jobs.map(this.rootNode, offset, bytes, { signal }),
-    );
+    return this.#job(options, (job) => this.thread.jobs.map(this.rootNode, offset, bytes, job));
   }
 
   /**
@@ -271,11 +272,11 @@ export class Disk implements AsyncDisposable {
   }
 
   /**
-   * The disk as an image, backing images included: raw, or a standalone qcow2 without what reads as
-   * zeroes. A stream that is asked for chunk by chunk, of at most 1 MiB; nothing is stored on the way,
-   * and memory does not grow with the disk (a bit for each 64 KiB of data). Cancel it, or abort, and
-   * the disk is let go of. Nobody may write to the disk meanwhile: the stream then ends with ESTALE,
-   * rather than as an image that never was. `onProgress` hears of bytes of the image.
+   * The disk as an image, backing images included: raw, or a standalone qcow2 without what reads as zeroes. A
+   * stream that is asked for chunk by chunk, of at most 1 MiB; nothing is stored on the way, and memory does not
+   * grow with the disk (a bit for each 64 KiB of data). Cancel it, or abort, and the disk is let go of. Nobody may
+   * write to the disk meanwhile: the stream then ends with ESTALE, rather than as an image that never was.
+   * `onProgress` hears of bytes of the image.
    */
   exportImage(options: ExportOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
     const { format = 'raw' } = options;

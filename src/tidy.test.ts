@@ -30,6 +30,7 @@ const TOP: Record<string, string> = {
   'disk-export.ts': 'disk',
   'disk-jobs.ts': 'disk',
   'disk-options.ts': 'disk',
+  'disk-own-device.ts': 'disk',
   'disk-range.ts': 'disk',
   'disk-reopen.ts': 'disk',
   'disk-requests.ts': 'disk',

@@ -13,7 +13,7 @@ export type ChildRole = 'root' | 'file' | 'backing' | 'data-file' | 'filtered';
 export class BlockChild {
   readonly role: ChildRole;
   readonly node: BlockNode;
-  /** True when the parent may write through this edge. A reopen changes it. */
+  /** True when the parent may write through this edge. A reopen changes it, and a commit for its duration. */
   writable: boolean;
   /** Masks of `PERM_*`: what the parent needs, and lets others do. Changed by `permissions.ts` alone. */
   perm = 0;

@@ -39,7 +39,7 @@ export function passedOn({ perm, shared }: Permissions): Permissions {
 
 /**
  * The rules for drivers that have none of their own. A format keeps its file to itself, and writes to it
- * whenever it may. The base of an overlay is only read, and must stay as it is.
+ * whenever it may. The base of an overlay is only read, and must stay as it is; but for a commit.
  */
 export function defaultPermissions(
   role: ChildRole,
@@ -47,8 +47,8 @@ export function defaultPermissions(
   writable: boolean,
 ): Permissions {
   if (role === 'filtered') return passedOn({ perm, shared });
-  if (role === 'backing') return { perm: PERM_CONSISTENT_READ, shared: NO_OTHER_WRITER };
   const writes = writable ? PERM_WRITE | PERM_RESIZE : 0;
+  if (role === 'backing') return { perm: PERM_CONSISTENT_READ | writes, shared: NO_OTHER_WRITER };
   return {
     perm: (perm & ~PERM_WRITE_UNCHANGED) | PERM_CONSISTENT_READ | writes,
     shared: NO_OTHER_WRITER,
@@ -109,7 +109,8 @@ export function planPermissions(
     }
     const all = together(node, users);
     for (const edge of children) {
-      plan.set(edge, node.childPermissions(edge.role, all, !readOnly));
+      const writable = edge.role === 'backing' ? edge.writable : !readOnly;
+      plan.set(edge, node.childPermissions(edge.role, all, writable));
     }
   }
   return () => {

@@ -32,15 +32,22 @@ export async function reopenNodes(
   requests: readonly OptionTree[],
   onNotice?: OnNotice,
 ): Promise<void> {
-  await graph.changes.withLock(async () => {
-    const drivers = new Map<string, BlockDriver>();
-    for (const { driver } of subtreesOf(namedNodes(graph, requests))) {
-      drivers.set(driver, await loadDriver(driver));
-    }
-    const steps = planReopen(graph, requests, drivers);
-    await whileHeld(graph, steps, async (nodes) => {
-      await whileSubtreeDrained(nodes, () => reopenDrained(graph, steps, onNotice));
-    });
+  await graph.changes.withLock(() => reopenLocked(graph, requests, onNotice));
+}
+
+/** The same, for who has `graph.changes`. */
+export async function reopenLocked(
+  graph: Graph,
+  requests: readonly OptionTree[],
+  onNotice?: OnNotice,
+): Promise<void> {
+  const drivers = new Map<string, BlockDriver>();
+  for (const { driver } of subtreesOf(namedNodes(graph, requests))) {
+    drivers.set(driver, await loadDriver(driver));
+  }
+  const steps = planReopen(graph, requests, drivers);
+  await whileHeld(graph, steps, async (nodes) => {
+    await whileSubtreeDrained(nodes, () => reopenDrained(graph, steps, onNotice));
   });
 }
 

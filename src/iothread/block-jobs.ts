@@ -48,6 +48,16 @@ export class BlockJobs {
     return this.#calls.run((job, control) => control.blockReset(job, nodeName), options);
   }
 
+  /** Puts what was written to `nodeName` into its backing image, and empties it. */
+  commit(nodeName: string, options: JobOptions = {}): Promise<void> {
+    return this.#calls.run((job, control) => control.blockCommit(job, nodeName), options);
+  }
+
+  /** The same for all disks; see `IOThread.commitAll`. */
+  commitAll(options: JobOptions = {}): Promise<readonly string[]> {
+    return this.#calls.run((job, control) => control.blockCommitAll(job), options);
+  }
+
   /** Copies the disk of `nodeName` into the new image that `target` describes. */
   convert(nodeName: string, target: BlockdevOptions, options: JobOptions = {}): Promise<void> {
     return this.#calls.run((job, control) => control.blockConvert(job, nodeName, target), options);

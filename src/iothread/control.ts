@@ -247,6 +247,10 @@ export interface IOThreadControl {
   ): Promise<readonly MapEntry[]>;
   /** Throws away what was written to an overlay. A job that is canceled before it begins does nothing. */
   blockReset(job: number, nodeName: string): Promise<void>;
+  /** Puts what an overlay holds into its backing image, and empties it; see `commitDisk`. */
+  blockCommit(job: number, nodeName: string): Promise<void>;
+  /** The same of all disks; answers their overlays. See `commitAll`. */
+  blockCommitAll(job: number): Promise<readonly string[]>;
   /** Copies a disk into a new image; see `convertDisk`. */
   blockConvert(job: number, nodeName: string, target: BlockdevOptions): Promise<void>;
   blockFlush(nodeName: string): Promise<void>;
@@ -317,6 +321,8 @@ export type JobCall =
   | 'blockCheck'
   | 'blockMap'
   | 'blockReset'
+  | 'blockCommit'
+  | 'blockCommitAll'
   | 'blockConvert'
   | 'exportBegin'
   | 'importBlob'

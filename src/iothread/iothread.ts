@@ -7,6 +7,7 @@ import { DOORBELL_WORDS } from '../aio/event-notifier.ts';
 import { DEFAULT_POLL } from '../aio/poll-policy.ts';
 import type { PollSettings } from '../aio/poll-policy.ts';
 import { BlockError } from '../block/block-error.ts';
+import type { JobOptions } from '../block/jobs/job.ts';
 import type { PageHost, WorkerHandle } from '../host/host.ts';
 import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VQ_ERRORS } from '../virtio/virtqueue.ts';
@@ -145,6 +146,16 @@ export class IOThread extends GraphCalls {
   /** Makes an image. Aborted, or when it fails, it leaves none behind. */
   blockdevCreate(options: BlockdevOptions, signal?: AbortSignal): Promise<void> {
     return this.#jobs.run((job) => this.#control.blockdevCreate(job, options), { signal });
+  }
+
+  /**
+   * Commits every disk of this thread (`Disk.commit`): what its uppermost overlay holds goes one layer down, so
+   * a chain of overlays stays one. Left out are disks without a backing image, those that are read-only, and
+   * those with a base that nobody can write to, such as `http`. One that fails keeps none of the others from it;
+   * then rejects with its BlockError. Resolves with the node names of the overlays that were committed.
+   */
+  commitAll(options: JobOptions = {}): Promise<readonly string[]> {
+    return this.jobs.commitAll(options);
   }
 
   /**

@@ -63,6 +63,20 @@ export class JobBodies implements Pick<IOThreadControl, JobCall> {
     );
   }
 
+  blockCommit(number: number, nodeName: string): Promise<void> {
+    return this.#run(number, async (job) => {
+      const { commitDisk } = await import('../block/jobs/commit.ts');
+      await commitDisk(this.#graph, nodeName, job);
+    });
+  }
+
+  blockCommitAll(number: number): Promise<readonly string[]> {
+    return this.#run(number, async (job) => {
+      const { commitAll } = await import('../block/jobs/commit.ts');
+      return commitAll(this.#graph, job);
+    });
+  }
+
   blockConvert(number: number, nodeName: string, target: BlockdevOptions): Promise<void> {
     return this.#run(number, async (job) => {
       const { convertDisk } = await import('../block/jobs/convert.ts');
