@@ -127,12 +127,14 @@ export class BlockBackend implements BlockParent {
     this.childResized();
   }
 
-  /** Takes the medium out and answers it; the caller drained before. */
+  /** Takes the medium out and answers it. What waits for the end of a drained section has none any more. */
   remove(): BlockNode | null {
     const root = this.#root;
-    if (this.#edge !== null) detachEdge(this.#edge);
+    const edge = this.#edge;
     this.#root = null;
     this.#edge = null;
+    // It may end that section for this backend, which lets go of what waits: not into a drained node.
+    if (edge !== null) detachEdge(edge);
     return root;
   }
 

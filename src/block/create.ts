@@ -57,6 +57,8 @@ export async function createImage(
  * stays. Throws BlockError: EBUSY while it is open, ENOENT, ENOTSUP where the driver cannot.
  */
 export async function removeImage(graph: Graph, options: OptionTree): Promise<void> {
+  // Where everything is being closed, its file may be half way through that.
+  await graph.changes.withLock(() => {});
   const { driver, rest } = await parseDriver(treeOf(options, false), false);
   if (driver.kind !== 'protocol') {
     const { file } = rest;

@@ -16,6 +16,8 @@ export interface BackendRequest {
   readonly readOnly?: boolean;
   readonly enableWriteCache?: boolean;
   readonly permissions?: Permissions;
+  /** It comes with its node from another thread: what was reopened read-only under it may be so no longer. */
+  readonly moved?: boolean;
 }
 
 const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/;
@@ -192,7 +194,7 @@ export class Graph {
       throw new BlockError('EEXIST', `there is a backend '${name}' already`);
     }
     const root = this.get(nodeName);
-    if (readOnly === false && root.readOnly) {
+    if (readOnly === false && root.readOnly && request.moved !== true) {
       throw new BlockError('EROFS', `node '${nodeName}' is read-only`, { node: nodeName });
     }
     this.refuseMoving(root);
@@ -227,16 +229,23 @@ export class Graph {
   }
 
   /**
-   * Closes everything, users first, then parents before children, each drained and flushed. Throws the
-   * first BlockError after all is closed.
+   * Closes everything, once all of it is drained: users first, then parents before children, each flushed
+   * (bdrv_close_all). What users ask for from then on answers -ENOMEDIUM. Throws the first BlockError after
+   * all is closed.
    */
   async closeAll(): Promise<void> {
     await this.changes.withLock(async () => {
       let failure: unknown;
       const note = (error: unknown): void => void (failure ??= error);
+      // As `whileAllDrained`, which is loaded with what few pages use; this has to work without a server.
+      const drained = this.nodes;
+      for (const { quiescence } of drained) quiescence.begin();
+      for (const { quiescence } of drained) await quiescence.settle();
       this.#owned.clear();
       for (const backend of this.backends) await this.closeBackend(backend).catch(note);
       for (const node of this.nodes) await this.release(node).catch(note);
+      // What somebody is just opening goes on; he closes it.
+      for (const { closed, quiescence } of drained) if (!closed) quiescence.end();
       if (failure !== undefined) throw failure as Error;
     });
   }

@@ -3,6 +3,7 @@
 // moves together: collect, check, drain, then detach parents before children here, and attach children
 // before parents there. A failure there brings all of it back.
 
+import type { CoMutex } from '../aio/co-mutex.ts';
 import type { OptionTree } from '../base/options.ts';
 import { AbsentState } from './absent-state.ts';
 import { BlockBackend } from './block-backend.ts';
@@ -13,6 +14,7 @@ import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import { flushAll } from './flush-all.ts';
 import type { Graph } from './graph.ts';
+import { upkeepOf } from './node-upkeep.ts';
 import { openFlags } from './node-settings.ts';
 import type { NodeSettings } from './node-settings.ts';
 import { openingParent } from './opening-parent.ts';
@@ -108,8 +110,14 @@ export function planMove(graph: Graph, root: BlockNode): MovePlan {
  * answers what `attachGraph` needs. Throws BlockError, and then all of it goes on where it is.
  */
 export async function detachGraph(graph: Graph, nodeName: string): Promise<MovedGraph> {
-  const { nodes, backends } = planMove(graph, graph.get(nodeName));
+  planMove(graph, graph.get(nodeName));
+  // Whoever had the lock may have closed or replaced some of it.
+  return graph.changes.withLock(() => detachPlanned(graph, planMove(graph, graph.get(nodeName))));
+}
+
+async function detachPlanned(graph: Graph, { nodes, backends }: MovePlan): Promise<MovedGraph> {
   graph.beginMove(nodes);
+  const locks: CoMutex[] = [];
   const paused: BlockBackend[] = [];
   let drained = false;
   try {
@@ -120,8 +128,15 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     for (const node of nodes) node.quiescence.begin();
     drained = true;
     for (const node of nodes) await node.quiescence.settle();
+    // A check that begins now would go on in nodes that end meanwhile: it waits, and hears that they did.
+    for (const node of nodes) {
+      const lock = upkeepOf(node);
+      await lock.lock();
+      locks.push(lock);
+    }
     await flushAll(nodes, ' before its move');
   } catch (error) {
+    for (const lock of locks) lock.unlock();
     if (drained) for (const node of nodes) node.quiescence.end();
     for (const backend of paused) backend.user!.resume();
     await graph.endMove(nodes);
@@ -145,6 +160,7 @@ export async function detachGraph(graph: Graph, nodeName: string): Promise<Moved
     transfer.push(...(carried?.transfer ?? []));
     movedNodes.push({ ...describeNode(node), owned, carried: carried?.data });
   }
+  for (const lock of locks) lock.unlock();
   await graph.endMove(nodes);
   return { nodes: movedNodes, backends: movedBackends, transfer };
 }
@@ -204,6 +220,14 @@ export async function prepareAttach(
  * why that failed: then nothing of it is open here.
  */
 export async function attachGraph(
+  graph: Graph,
+  moved: MovedGraph,
+  options: AttachOptions,
+): Promise<AttachFailure | undefined> {
+  return graph.changes.withLock(() => attachAlone(graph, moved, options));
+}
+
+async function attachAlone(
   graph: Graph,
   moved: MovedGraph,
   options: AttachOptions,
@@ -298,7 +322,8 @@ async function adoptBackend(
   options: AttachOptions,
 ): Promise<void> {
   const { name, nodeName, readOnly, enableWriteCache } = from;
-  const backend = graph.newBackend({ name, nodeName, readOnly, enableWriteCache });
+  const request = { name, nodeName, readOnly, enableWriteCache, moved: true };
+  const backend = graph.newBackend(request);
   backend.stats.restore(from.stats);
   await options.adopt(backend, from.user);
 }

@@ -5,6 +5,7 @@ import type { AioContext } from '../aio/aio-context.ts';
 import { CoMutex } from '../aio/co-mutex.ts';
 import { fnv1a64 } from '../base/fnv.ts';
 import { ENOMEDIUM } from '../base/ret.ts';
+import { AbsentState } from './absent-state.ts';
 import type { CheckResult } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { NodeControl } from './node-control.ts';
@@ -17,22 +18,22 @@ export async function makeEmpty(
   books: RequestBooks,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { state, label } = node;
-  const backing = node.children.some((edge) => edge.role === 'backing');
-  if (state.makeEmpty === undefined || !backing) {
-    const message =
-      `${label} has no backing image to go back to: only an overlay can be reset. Make it ` +
-      'anew with createDisk, or open it over an image (`backing`)';
-    throw new BlockError('ENOTSUP', message, { node: node.name });
-  }
-  refuseReadOnly(node, 'reset');
-  refuseShared(node, 'reset');
   const ret = await whileDrained(node, async () => {
+    const { state, label } = node;
+    const backing = node.children.some((edge) => edge.role === 'backing');
+    if (state.makeEmpty === undefined || !backing) {
+      const message =
+        `${label} has no backing image to go back to: only an overlay can be reset. Make it ` +
+        'anew with createDisk, or open it over an image (`backing`)';
+      throw new BlockError('ENOTSUP', message, { node: node.name });
+    }
+    refuseReadOnly(node, 'reset');
+    refuseShared(node, 'reset');
     signal?.throwIfAborted();
     books.writeGen += 1;
-    return state.makeEmpty!();
+    return state.makeEmpty();
   });
-  if (ret < 0) throw BlockError.fromRet(ret, `reset of ${label}`, node.name);
+  if (ret < 0) throw BlockError.fromRet(ret, `reset of ${node.label}`, node.name);
 }
 
 /** See `NodeControl.check`. */
@@ -42,16 +43,16 @@ export async function check(
   fix: 'none' | 'leaks' | 'all',
   pace: Pace | undefined,
 ): Promise<CheckResult> {
-  const { state } = node;
-  refuseShared(node, 'check');
-  if (state.check === undefined) {
-    const message = `${node.label}: driver '${node.driver}' has no check`;
-    throw new BlockError('ENOTSUP', message, { node: node.name });
-  }
-  if (fix !== 'none') refuseReadOnly(node, 'repair');
   return whileDrained(node, async () => {
+    const { state } = node;
+    refuseShared(node, 'check');
+    if (state.check === undefined) {
+      const message = `${node.label}: driver '${node.driver}' has no check`;
+      throw new BlockError('ENOTSUP', message, { node: node.name });
+    }
+    if (fix !== 'none') refuseReadOnly(node, 'repair');
     try {
-      return await state.check!(fix, pace);
+      return await state.check(fix, pace);
     } finally {
       if (fix !== 'none') books.writeGen += 1;
     }
@@ -64,8 +65,8 @@ export async function generation(
   books: RequestBooks,
   context: AioContext,
 ): Promise<string> {
-  refuseShared(node, 'tell its generation');
   return whileDrained(node, async () => {
+    refuseShared(node, 'tell its generation');
     const flushed = await node.flush();
     if (flushed < 0) throw BlockError.fromRet(flushed, `flush of ${node.label}`, node.name);
     const stored = await node.state.generation?.();
@@ -104,12 +105,18 @@ export function upkeepOf(node: NodeControl): CoMutex {
   return lock;
 }
 
-/** Runs `body` drained and alone, unless the node was closed by then. */
+/**
+ * Runs `body` drained and alone, unless the node was closed by then. What `body` needs of the node it has to
+ * look up itself: a reopen may have come first.
+ */
 async function whileDrained<T>(node: NodeControl, body: () => Promise<T>): Promise<T> {
   return node.whileDrained(async () =>
     upkeepOf(node).withLock(async () => {
       if (node.closed) throw BlockError.fromRet(-ENOMEDIUM, `${node.label} is closed`, node.name);
-      return body();
+      if (!(node.state instanceof AbsentState)) return body();
+      const { inactive } = node.state;
+      const why = inactive ? 'is inactive: activate it first' : 'is lost, its image is not open';
+      throw new BlockError(inactive ? 'EPERM' : 'EIO', `${node.label} ${why}`, { node: node.name });
     }),
   );
 }

@@ -8,7 +8,7 @@ import { BlockBackend } from './block-backend.ts';
 import { BlockChild } from './block-child.ts';
 import type { BlockDriver } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
-import type { BlockNode } from './block-node.ts';
+import { BlockNode } from './block-node.ts';
 import { subtreesOf, whileSubtreeDrained } from './drain.ts';
 import type { Graph } from './graph.ts';
 import { parentsFirst } from './move.ts';
@@ -94,7 +94,7 @@ async function reopenDrained(
   }
   for (const { before } of swaps) detach(before.children);
   grant();
-  for (const { node, replaced } of swapping) if (replaced.size > 0) node.books.writeGen += 1;
+  for (const { node, replaced } of swapping) if (replaced.size > 0) showsOthers(node);
   steps.forEach(({ node, settings }, i) => {
     node.applySettings(settings);
     for (const [edge, parent] of node.quiescence.parents) {
@@ -102,6 +102,14 @@ async function reopenDrained(
       if (node.length !== lengths[i]) parent.childResized();
     }
   });
+}
+
+/** It shows other bytes than before, and so does what is above. */
+function showsOthers(node: BlockNode): void {
+  node.books.writeGen += 1;
+  for (const parent of node.quiescence.parents.values()) {
+    if (parent instanceof BlockNode) showsOthers(parent);
+  }
 }
 
 async function flush(node: BlockNode): Promise<void> {
