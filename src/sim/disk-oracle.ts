@@ -1,9 +1,15 @@
 // What a disk may read as, now and after a power cut. Of each sector the oracle keeps the writes that
 // may still show. A write is out of question for readers once a later one was answered that began after
 // it was over; it is out of question after a cut once such a later one was covered by a flush. What is
-// in flight at the same time may win in any order.
+// in flight at the same time may win in any order. Where nothing was written, THROUGH, the backing image
+// shows, whichever that is at the time.
 
-import { SECTOR, ZERO, describeSector, sectorValue } from './sector-value.ts';
+import { BackingOracle } from './backing-oracle.ts';
+import type { Backings } from './backing-oracle.ts';
+import { BASE, SECTOR, ZERO, describeSector, sectorValue } from './sector-value.ts';
+
+/** A sector that holds nothing of its own: what is below shows. */
+export const THROUGH: number = BASE;
 
 /** One change of one sector. */
 interface Change {
@@ -28,6 +34,8 @@ export interface Reading {
   readonly issued: number;
   /** By sector from `first` on: changes that may show. */
   readonly seen: Change[][];
+  /** Backing images that may show. */
+  readonly backings: Backings;
 }
 
 /** A resize under way. */
@@ -47,11 +55,13 @@ export class DiskOracle {
   /** Lengths in sectors that a power cut may leave; the last is the present one. */
   #lengths: { readonly sectors: number; done: number }[];
   readonly #readings = new Set<Reading>();
+  readonly backing: BackingOracle;
   #tick = 0;
 
-  /** A disk of which every sector holds what `valueOf` says, durably. */
-  constructor(sectors: number, valueOf: (sector: number) => number) {
-    this.#sectors = Array.from({ length: sectors }, (_, i) => [settled([valueOf(i)], 0)]);
+  /** A disk in which nothing was written, above `backing`. */
+  constructor(sectors: number, backing: BackingOracle) {
+    this.backing = backing;
+    this.#sectors = Array.from({ length: sectors }, () => [settled([THROUGH], 0)]);
     this.#lengths = [{ sectors, done: 0 }];
   }
 
@@ -71,6 +81,23 @@ export class DiskOracle {
   /** A discard: what it covers reads as before, or as zeroes. */
   discard(first: number, count: number): Ticket {
     return this.#change('discard', first, count, [ZERO]);
+  }
+
+  /** All of it is thrown away, so that the backing image shows. */
+  empties(): Ticket {
+    return this.#change('write', 0, this.sectors, [THROUGH]);
+  }
+
+  /** That is over. Where it went well it is as durable as a flush, but nothing that came after it. */
+  emptied(ticket: Ticket, ok: boolean): void {
+    this.over(ticket, ok);
+    if (!ok) return;
+    this.backing.clear();
+    ticket.changes.forEach((change, sector) => {
+      const left = this.#sectors[sector]!.filter((other) => !superseded(other, [change]));
+      this.#sectors[sector] = left;
+      if (left.length > 1) this.backing.touch(sector);
+    });
   }
 
   /** A write or discard is over. One that failed may have done any part of its work. */
@@ -96,7 +123,7 @@ export class DiskOracle {
   /** Sectors `[first, first + count)` are asked for. */
   reads(first: number, count: number): Reading {
     const seen = Array.from({ length: count }, (_, i) => this.#current(first + i));
-    const reading = { first, issued: ++this.#tick, seen };
+    const reading = { first, issued: ++this.#tick, seen, backings: this.backing.showing() };
     this.#readings.add(reading);
     return reading;
   }
@@ -104,17 +131,41 @@ export class DiskOracle {
   /** They are there; undefined for a read that failed. Throws OracleError. */
   read(reading: Reading, bytes: Uint8Array | undefined): void {
     this.#readings.delete(reading);
+    this.backing.seen(reading.backings);
     if (bytes === undefined) return;
     const done = ++this.#tick;
     reading.seen.forEach((changes, i) => {
       const sector = reading.first + i;
-      const value = this.#check(bytes, i * SECTOR, sector, changes, 'reads as');
+      const values = this.#check(bytes, i * SECTOR, sector, changes, reading.backings, 'reads as');
       // What nobody changed meanwhile stays as it was seen.
       if (changes.length > 1 && changes.every((change) => change.done < reading.issued)) {
         const { issued } = reading;
-        this.#sectors[sector]?.push({ values: [value], issued, done, sure: true });
+        this.#sectors[sector]?.push({ values, issued, done, sure: true });
       }
     });
+  }
+
+  /**
+   * `bytes` are a copy of the disk, made since `reading` began, that passes for the disk of one moment: one
+   * at which all that it shows was there at once. Throws OracleError.
+   */
+  copied(reading: Reading, bytes: Uint8Array): void {
+    this.#readings.delete(reading);
+    this.backing.seen(reading.backings);
+    let [from, until] = [0, Infinity];
+    const sectors = Math.min(bytes.length / SECTOR, reading.seen.length);
+    for (let sector = 0; sector < sectors; sector++) {
+      const changes = reading.seen[sector]!;
+      const at = sector * SECTOR;
+      const values = this.#check(bytes, at, sector, changes, reading.backings, 'is copied as');
+      const shown = changes.filter((change) =>
+        change.values.some((value) => values.includes(value)),
+      );
+      from = Math.max(from, Math.min(...shown.map(({ issued }) => issued)));
+      until = Math.min(until, Math.max(...shown.map((change) => endOf(change, changes))));
+      if (from > until)
+        throw new OracleError(`a copy of no moment that ever was: see sector ${sector}`);
+    }
   }
 
   /**
@@ -131,6 +182,7 @@ export class DiskOracle {
       const change = { values: [ZERO], issued, done: Infinity, sure: false };
       changes.push(change);
       this.#add(sector, change);
+      this.backing.touch(sector);
     }
     return { wanted, changes };
   }
@@ -147,10 +199,10 @@ export class DiskOracle {
   }
 
   /**
-   * After a power cut, or a close: `bytes` is all that the disk holds. It may hold nothing else from
-   * now on. Throws OracleError.
+   * After a power cut, or a close: `bytes` is all that the disk holds, opened over `backing`. It may hold
+   * nothing else from now on. Throws OracleError.
    */
-  reopened(bytes: Uint8Array): void {
+  reopened(bytes: Uint8Array, backing: number): void {
     const sectors = bytes.length / SECTOR;
     const lengths = this.#lengths.map((length) => length.sectors);
     if (!lengths.includes(sectors)) {
@@ -159,11 +211,15 @@ export class DiskOracle {
       );
     }
     this.#readings.clear();
+    this.backing.opened(backing);
+    const backings = this.backing.showing();
     this.#sectors = Array.from({ length: sectors }, (_, sector) => {
       const changes = this.#sectors[sector]!;
-      const value = this.#check(bytes, sector * SECTOR, sector, changes, 'after a cut holds');
-      return [settled([value], this.#tick)];
+      const at = sector * SECTOR;
+      const values = this.#check(bytes, at, sector, changes, backings, 'after a cut holds');
+      return [settled(values, this.#tick)];
     });
+    this.backing.seen(backings);
     this.#lengths = [{ sectors, done: this.#tick }];
   }
 
@@ -174,6 +230,7 @@ export class DiskOracle {
       const change = { values, issued, done: Infinity, sure: false };
       changes.push(change);
       this.#add(sector, change);
+      if (values[0] !== THROUGH) this.backing.touch(sector);
     }
     return { kind, changes };
   }
@@ -191,19 +248,26 @@ export class DiskOracle {
     return changes.filter((change) => !superseded(change, sure));
   }
 
+  /** Throws OracleError where nothing allows what is there; answers what of all that is allowed it can be. */
   #check(
     bytes: Uint8Array,
     at: number,
     sector: number,
     changes: readonly Change[],
+    backings: Backings,
     what: string,
-  ): number {
+  ): readonly number[] {
     const value = sectorValue(bytes, at, sector);
-    if (value !== undefined && changes.some(({ values }) => values.includes(value))) return value;
-    const allowed = new Set(changes.flatMap(({ values }) => values));
+    const allowed = [...new Set(changes.flatMap(({ values }) => values))];
+    const below = allowed.includes(THROUGH) ? this.backing.allowed(sector, backings) : [];
+    const matches = allowed.filter((one) =>
+      one === THROUGH ? value !== undefined && below.includes(value) : one === value,
+    );
+    if (matches.length > 0) return matches;
+    const own = allowed.filter((one) => one !== THROUGH);
     throw new OracleError(
       `sector ${sector} ${what} ${describeSector(bytes, at, sector)}, ` +
-        `allowed: ${[...allowed].join(', ')} (0 zeroes, 1 backing image)`,
+        `allowed: ${[...new Set([...own, ...below])].join(', ')} (0 zeroes, ${BASE} backing image)`,
     );
   }
 }
@@ -214,4 +278,10 @@ function settled(values: readonly number[], at: number): Change {
 
 function superseded(change: Change, by: readonly Change[]): boolean {
   return by.some((later) => change.done < later.issued);
+}
+
+/** When at the latest `change` showed no more, for another of `changes` did. */
+function endOf(change: Change, changes: readonly Change[]): number {
+  const later = changes.filter(({ sure, issued }) => sure && change.done < issued);
+  return Math.min(...later.map(({ done }) => done));
 }

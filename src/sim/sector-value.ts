@@ -9,6 +9,8 @@ const WORDS = SECTOR / 4;
 export const ZERO = 0;
 /** The value of a sector of the backing image. Writes have numbers above it. */
 export const BASE = 1;
+/** The value of a sector of another image that takes its place. */
+export const OTHER_BASE = 0xffff_fff1;
 
 /** Fills `bytes`, whole sectors from `sector` on, with value `id`. */
 export function fillSectors(bytes: Uint8Array, sector: number, id: number): void {
@@ -47,6 +49,7 @@ export function describeSector(bytes: Uint8Array, at: number, sector: number): s
   const value = sectorValue(bytes, at, sector);
   if (value === ZERO) return 'zeroes';
   if (value === BASE) return 'the backing image';
+  if (value === OTHER_BASE) return 'the other backing image';
   if (value !== undefined) return `write ${value}`;
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, WORDS);
   return `neither (${[...words.subarray(0, 4)].map((word) => word.toString(16)).join(' ')} …)`;

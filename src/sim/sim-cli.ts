@@ -26,6 +26,8 @@ const ENOUGH_SEEDS = 1000;
 const KINDS = [
   'read', 'write', 'zeroes', 'discard', 'flush', 'failed request', 'guest reset',
   'move', 'drain', 'check', 'resize', 'map', 'convert', 'generation', 'failed act', 'power cut', 'shutdown', 'inspection',
+  'drain all', 'flush all', 'export', 'reopen', 'reopen read-only', 'reopen over another backing', 'reopen over another file',
+  'reopen refused', 'inactivate', 'activate', 'activate refused', 'make empty', 'close all',
 ]; // prettier-ignore
 
 type Print = (line: string) => void;

@@ -1,187 +1,170 @@
-// What happens to a disk while its guest works: moves, drains, checks, resets, one after another at
-// moments of the seed's choice.
+// What happens to a disk while its guest works: moves, drains, checks, resets, and what its fellows do,
+// one after another at moments of the seed's choice.
 
 import { ENOTSUP } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
-import { convertDisk } from '../block/jobs/convert.ts';
-import { Job } from '../block/jobs/job.ts';
-import { mapDisk } from '../block/jobs/map.ts';
-import type { Prng } from '../testing/prng.ts';
-import type { SimWorld } from '../testing/sim-world.ts';
-import { SECTOR } from './sector-value.ts';
+import type { Acting, ActParts } from './act-parts.ts';
 import { OracleError } from './disk-oracle.ts';
-import type { DiskOracle } from './disk-oracle.ts';
+import { SECTOR } from './sector-value.ts';
+import { SimCopies } from './sim-copies.ts';
 import { DISK } from './sim-machine.ts';
-import type { SimMachine } from './sim-machine.ts';
-import type { SimStorage } from './sim-storage.ts';
+import { SimReopen } from './sim-reopen.ts';
+import { SimUpheaval } from './sim-upheaval.ts';
+
+/** How often what is chosen, of the sum of all. */
+interface Choice {
+  readonly name: string;
+  readonly weight: number;
+  readonly act: (acting: Acting) => Promise<void>;
+}
 
 export class SimDirector {
-  readonly #world: SimWorld;
-  readonly #prng: Prng;
-  readonly #machine: SimMachine;
-  readonly #storage: SimStorage;
-  readonly #oracle: DiskOracle;
-  readonly #count: (kind: string) => void;
-  readonly #mayFail: () => boolean;
+  readonly #parts: ActParts;
+  readonly #choices: readonly Choice[];
+  readonly #total: number;
 
-  constructor(
-    world: SimWorld,
-    machine: SimMachine,
-    storage: SimStorage,
-    oracle: DiskOracle,
-    mayFail: () => boolean,
-    count: (kind: string) => void,
-  ) {
-    this.#world = world;
-    this.#prng = world.prng;
-    this.#machine = machine;
-    this.#storage = storage;
-    this.#oracle = oracle;
-    this.#mayFail = mayFail;
-    this.#count = count;
+  constructor(parts: ActParts) {
+    this.#parts = parts;
+    const reopen = new SimReopen(parts);
+    const upheaval = new SimUpheaval(parts, reopen);
+    const copies = new SimCopies(parts);
+    this.#choices = [
+      { name: 'move', weight: 8, act: () => this.#move() },
+      { name: 'drain', weight: 4, act: (acting) => this.#drain(acting) },
+      { name: 'drain all', weight: 4, act: (acting) => upheaval.drainAll(acting) },
+      { name: 'flush all', weight: 4, act: () => upheaval.flushAll() },
+      { name: 'check', weight: 4, act: () => this.#check() },
+      { name: 'guest reset', weight: 4, act: () => this.#reset() },
+      { name: 'resize', weight: 4, act: () => this.#resize() },
+      { name: 'map', weight: 3, act: (acting) => copies.map(acting) },
+      { name: 'convert', weight: 4, act: () => copies.convert() },
+      { name: 'export', weight: 4, act: () => copies.export() },
+      { name: 'generation', weight: 4, act: () => copies.generation() },
+      { name: 'reopen', weight: 4, act: (acting) => reopen.options(acting) },
+      { name: 'reopen read-only', weight: 4, act: (acting) => reopen.readOnly(acting) },
+      { name: 'reopen over another', weight: 8, act: (acting) => reopen.backing(acting) },
+      { name: 'reopen refused', weight: 2, act: (acting) => reopen.refused(acting) },
+      { name: 'inactivate', weight: 4, act: (acting) => upheaval.inactivate(acting) },
+      { name: 'make empty', weight: 8, act: (acting) => upheaval.makeEmpty(acting) },
+    ];
+    this.#total = this.#choices.reduce((sum, { weight }) => sum + weight, 0);
   }
 
   /** Does `acts` things. From the page. Throws what is wrong. */
   async run(acts: number): Promise<void> {
+    const { world, machine } = this.#parts;
     for (let left = acts; left > 0; left--) {
-      const pause = this.#prng.pick([0, 10_000, 300_000, 3e6, 30e6]);
-      if (pause > 0) await this.#machine.page.sleep(pause);
-      try {
-        await this.#act();
-      } catch (error) {
-        // What failed because storage did is no bug.
-        if (!(error instanceof BlockError) || !this.#mayFail()) throw error;
-        this.#count('failed act');
-      }
+      const pause = world.prng.pick([0, 10_000, 300_000, 3e6, 30e6]);
+      if (pause > 0) await machine.page.sleep(pause);
+      if (machine.closed) return;
+      await this.#act();
     }
   }
 
-  #act(): Promise<void> {
-    const acts = [
-      () => this.#move(),
-      () => this.#move(),
-      () => this.#drain(),
-      () => this.#check(),
-      () => this.#reset(),
-      () => this.#resize(),
-      () => this.#map(),
-      () => this.#convert(),
-      () => this.#generation(),
-    ];
-    return this.#prng.pick(acts)();
+  async #act(): Promise<void> {
+    const { world, turmoil, mayFail, count } = this.#parts;
+    let dice = world.prng.below(this.#total);
+    const { name, act } = this.#choices.find(({ weight }) => (dice -= weight) < 0)!;
+    count(`asked: ${name}`);
+    const acting = turmoil.begin();
+    try {
+      await act(acting);
+    } catch (error) {
+      // What failed because storage did is no bug, nor what another act was in the way of.
+      if (!(error instanceof BlockError)) throw error;
+      if (mayFail()) count('failed act');
+      else if (!acting.alone()) count('refused act');
+      else throw error;
+    } finally {
+      acting.over();
+    }
   }
 
   async #move(): Promise<void> {
-    this.#world.note('move');
-    const { faultPermille } = this.#storage;
+    const { world, machine, storage, server, count } = this.#parts;
+    world.note('move');
+    let calm = false;
+    const calmDown = (): void => {
+      calm = true;
+      storage.calm += 1;
+      server.calm += 1;
+    };
     try {
-      await this.#machine.move(() => (this.#storage.faultPermille = 0));
+      await machine.move(calmDown);
     } finally {
-      this.#storage.faultPermille = faultPermille;
+      if (calm) storage.calm -= 1;
+      if (calm) server.calm -= 1;
     }
-    this.#count('move');
+    count('move');
   }
 
   /**
    * Nothing is under way in a drained section, and nothing begins. The server is not asked: draining a
    * node is no concern of its children, and http may read ahead.
    */
-  async #drain(): Promise<void> {
-    this.#world.note('drain');
-    const { io, backend, guest } = this.#machine;
-    const files = [...this.#storage.files.values()];
+  async #drain(acting: Acting): Promise<void> {
+    const { world, machine, storage, oracle, count } = this.#parts;
+    world.note('drain');
+    const { io, backend, guest } = machine;
     await io.call('drain', async () => {
       const tickets = guest.takeLeftBehind();
       await backend.whileDrained(async () => {
-        for (const ticket of tickets) this.#oracle.over(ticket, false);
+        for (const ticket of tickets) oracle.over(ticket, false);
+        const files = [...storage.files.values()];
         const requests = (): number => files.reduce((sum, file) => sum + file.requests, 0);
         const before = requests();
         const busy = files.find((file) => file.inFlight > 0);
-        if (busy !== undefined) throw new OracleError(`drained, but '${busy.name}' is at work`);
-        await io.sleep(this.#prng.pick([1000, 500_000, 20e6]));
-        if (requests() !== before) throw new OracleError('requests in a drained section');
+        if (busy !== undefined && acting.alone()) {
+          throw new OracleError(`drained, but '${busy.name}' is at work`);
+        }
+        await io.sleep(world.prng.pick([1000, 500_000, 20e6]));
+        if (requests() !== before && acting.alone()) {
+          throw new OracleError('requests in a drained section');
+        }
       });
     });
-    this.#count('drain');
+    count('drain');
   }
 
   async #check(): Promise<void> {
-    this.#world.note('check');
-    const { io, graph } = this.#machine;
+    const { world, machine, count } = this.#parts;
+    world.note('check');
+    const { io, graph } = machine;
     const node = graph.get(DISK);
     if (node.state.check === undefined) return;
     const found = await io.call('check', () => node.check('none'));
     if (found.corruptions > 0 && found.checkErrors === 0) {
       throw new OracleError(`corrupt while in use: ${found.messages.slice(0, 5).join('; ')}`);
     }
-    this.#count('check');
+    count('check');
   }
 
-  async #resize(): Promise<void> {
-    const { io, vcpu, backend, guest } = this.#machine;
-    const sectors = 8 + this.#prng.below(2 * this.#oracle.sectors);
-    this.#world.note(`resize to ${sectors} sectors`);
-    // What the guest asks for lies in both sizes, once what is under way is over.
-    await vcpu.call('limit', () => guest.limit(sectors));
-    await io.call('drain', () => backend.drain());
-    const resizing = this.#oracle.resizes(sectors);
-    const ret = await io.call('resize', () => backend.truncate(sectors * SECTOR));
-    this.#oracle.resized(resizing, backend.length / SECTOR);
-    await vcpu.call('limit', () => guest.limit(Infinity));
-    if (ret === -ENOTSUP) return;
-    if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
-    this.#count('resize');
-  }
-
-  /** From start to end, without a gap. */
-  async #map(): Promise<void> {
-    this.#world.note('map');
-    const { io, backend } = this.#machine;
-    const { length } = backend;
-    const job = (): Job => new Job('map', io);
-    const entries = await io.call('map', () => mapDisk(backend, 0, length, job()));
-    const end = entries.reduce((at, entry) => (entry.start === at ? at + entry.length : NaN), 0);
-    if (end !== length) throw new OracleError(`the map ends at ${end} of ${length} bytes`);
-    this.#count('map');
-  }
-
-  /** Into a new image, which is there afterwards, or not when somebody wrote meanwhile. */
-  async #convert(): Promise<void> {
-    const disk = `copy${this.#world.events}`;
-    this.#world.note(`convert to ${disk}`);
-    const { io, graph } = this.#machine;
-    const target = { driver: 'qcow2', cluster_size: 512, file: { driver: 'sim-storage', disk } };
-    let done = false;
-    try {
-      await io.call('convert', () => convertDisk(graph, DISK, target, new Job(disk, io)));
-      done = true;
-      this.#count('convert');
-    } catch (error) {
-      if (!(error instanceof BlockError) || error.code !== 'ESTALE') throw error;
-      this.#count('stale convert');
-    }
-    const file = this.#storage.files.get(disk);
-    if (done !== (file !== undefined))
-      throw new OracleError(`convert: ${disk} is ${done ? 'not' : ''} there`);
-    if (file !== undefined && file.handles > 0) throw new OracleError(`convert left ${disk} open`);
-    this.#storage.files.delete(disk);
-  }
-
-  async #generation(): Promise<void> {
-    this.#world.note('generation');
-    const { io, graph } = this.#machine;
-    const before = graph.get(DISK).writeGeneration;
-    const first = await io.call('generation', () => graph.get(DISK).generation());
-    const second = await io.call('generation', () => graph.get(DISK).generation());
-    const same = graph.get(DISK).writeGeneration === before;
-    if (same && first !== second)
-      throw new OracleError('another generation, but nothing was written');
-    this.#count('generation');
+  #resize(): Promise<void> {
+    const { world, machine, oracle, turmoil, count } = this.#parts;
+    return turmoil.once('size', async () => {
+      const { io, vcpu, backend, guest } = machine;
+      const sectors = 8 + world.prng.below(2 * oracle.sectors);
+      world.note(`resize to ${sectors} sectors`);
+      // What the guest asks for lies in both sizes, once what is under way is over.
+      await vcpu.call('limit', () => guest.limit(sectors));
+      await io.call('drain', () => backend.drain());
+      const before = oracle.sectors;
+      const resizing = oracle.resizes(sectors);
+      const ret = await io.call('resize', () => backend.truncate(sectors * SECTOR));
+      // It may be gone, or on another thread, by now.
+      const { length } = machine.backend;
+      oracle.resized(resizing, ret >= 0 ? sectors : length > 0 ? length / SECTOR : before);
+      await vcpu.call('limit', () => guest.limit(Infinity));
+      if (ret === -ENOTSUP) return;
+      if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
+      count('resize');
+    });
   }
 
   async #reset(): Promise<void> {
-    this.#world.note('guest reset');
-    const { vcpu, guest } = this.#machine;
+    const { world, machine } = this.#parts;
+    world.note('guest reset');
+    const { vcpu, guest } = machine;
     await vcpu.call('reset', () => guest.reset());
   }
 }

@@ -19,12 +19,18 @@ import {
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
 import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle, Reading, Ticket } from './disk-oracle.ts';
+import type { Asked, DiskPhase } from './disk-phase.ts';
 import { SECTOR, ZERO, fillSectors } from './sector-value.ts';
 import type { RingKind } from './sim-rings.ts';
 
 /** A request takes no longer than this, whatever storage, network and moves do; nanoseconds. */
 const PATIENCE_NS = 300e9;
 const DISCARD_SEGMENT = 16;
+const ASKED: ReadonlyMap<number, Asked> = new Map([
+  [VIRTIO_BLK_T_IN, 'read'],
+  [VIRTIO_BLK_T_DISCARD, 'discard'],
+  [VIRTIO_BLK_T_FLUSH, 'flush'],
+]);
 /** Answered by a reset rather than by the device. */
 const RESET = -1;
 
@@ -34,6 +40,7 @@ export interface GuestParts {
   readonly channel: TransportChannel;
   readonly rings: RingKind;
   readonly oracle: DiskOracle;
+  readonly phase: DiskPhase;
   /** Bytes that it works on at a time, preferably. */
   readonly cluster: number;
   /** Whether a request that failed may have failed. */
@@ -75,6 +82,11 @@ export class SimGuest {
   /** What was left behind by resets; whoever takes it sees to it that the device comes to rest. */
   takeLeftBehind(): readonly Ticket[] {
     return this.#leftBehind.splice(0);
+  }
+
+  /** Their end is still to come. */
+  giveBack(tickets: readonly Ticket[]): void {
+    this.#leftBehind.push(...tickets);
   }
 
   /** Sets the device up. */
@@ -255,6 +267,8 @@ export class SimGuest {
     const { world, vcpu } = this.#parts;
     const { driver, slot } = await this.#reserve(data.length);
     const number = ++this.#requests;
+    const { phase } = this.#parts;
+    const mark = phase.mark();
     const asked = vcpu.now();
     world.note(`#${number} ${label}`);
     driver.put(slot, 0, data);
@@ -273,11 +287,15 @@ export class SimGuest {
     const status = await answered;
     const took = vcpu.now() - asked;
     if (took > PATIENCE_NS) throw new OracleError(`#${number} took ${took / 1e9} seconds`);
+    const fails = phase.fails(mark, ASKED.get(type) ?? 'change');
+    if (status === VIRTIO_BLK_S_OK && fails === 'must') {
+      throw new OracleError(`#${number} ${label} went well, but the disk is ${phase.now}`);
+    }
     if (status > VIRTIO_BLK_S_OK) {
       this.#parts.count('failed request');
       // One that lies past the end of a disk that was cut meanwhile.
       const outside = last > Math.min(this.#parts.oracle.sectors, this.#limit);
-      if (!outside && !this.#parts.mayFail()) {
+      if (fails === 'must not' && !outside && !this.#parts.mayFail()) {
         throw new OracleError(`#${number} ${label}: status ${status}, but nothing failed below`);
       }
     }

@@ -4,6 +4,7 @@
 
 import type { OptionTree } from '../base/options.ts';
 import type { BlockBackend } from '../block/block-backend.ts';
+import type { BlockNode } from '../block/block-node.ts';
 import { BlockError } from '../block/block-error.ts';
 import { Graph } from '../block/graph.ts';
 import { attachGraph, detachGraph, prepareAttach } from '../block/move.ts';
@@ -15,7 +16,9 @@ import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { RingPositions } from '../virtio/virtio-blk.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
+import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle } from './disk-oracle.ts';
+import type { DiskPhase } from './disk-phase.ts';
 import { SimGuest } from './sim-guest.ts';
 import type { RingKind } from './sim-rings.ts';
 
@@ -30,7 +33,11 @@ export interface MachineSeams {
   readonly onQueue?: (queue: Virtqueue) => void;
   /** Stands in the way of interrupts. */
   readonly interrupt?: (deliver: () => void) => void;
+  /** Stands around what is done to a graph. */
+  readonly during?: (what: Upheaval, run: () => Promise<void>) => Promise<void>;
 }
+
+export type Upheaval = 'reopen' | 'inactivate' | 'makeEmpty' | 'flushAll' | 'closeAll';
 
 export interface MachineParts {
   readonly world: SimWorld;
@@ -38,6 +45,7 @@ export interface MachineParts {
   readonly name: string;
   readonly rings: RingKind;
   readonly oracle: DiskOracle;
+  readonly phase: DiskPhase;
   readonly cluster: number;
   readonly mayFail: () => boolean;
   readonly count: (kind: string) => void;
@@ -56,11 +64,14 @@ export class SimMachine {
   readonly #threads: readonly IOThread[];
   readonly #parts: MachineParts;
   readonly #channel: TransportChannel;
+  /** Everything was closed, or is about to be. */
+  closed = false;
+  #moving: Promise<void> | undefined;
   #where = 0;
   #device: VirtioBlk | undefined;
 
   constructor(parts: MachineParts) {
-    const { world, name, rings, oracle, cluster, mayFail, count } = parts;
+    const { world, name, rings, oracle, phase, cluster, mayFail, count } = parts;
     this.#parts = parts;
     this.page = world.newContext(`page${name}`, { mayBlock: false });
     this.vcpu = world.newContext(`vcpu${name}`);
@@ -72,7 +83,7 @@ export class SimMachine {
     const { vcpu } = this;
     const channel = this.#channel;
     this.guest = new SimGuest({
-      world, vcpu, channel, rings, oracle, cluster, mayFail, count,
+      world, vcpu, channel, rings, oracle, phase, cluster, mayFail, count,
     }); // prettier-ignore
   }
 
@@ -108,7 +119,13 @@ export class SimMachine {
    * Moves the disk to the other thread. From the page. Throws BlockError; then it is where it was:
    * `onWayBack` hears that it failed, and sees to it that it can be opened there again.
    */
-  async move(onWayBack: () => void): Promise<void> {
+  move(onWayBack: () => void): Promise<void> {
+    const moving = this.#move(onWayBack);
+    this.#moving = moving.catch(() => {});
+    return moving;
+  }
+
+  async #move(onWayBack: () => void): Promise<void> {
     const [from, to] = [this.#here, this.#threads[1 - this.#where]!];
     const plan = from.graph.nodes.map(({ name: nodeName, driver }) => ({ nodeName, driver }));
     await to.context.call('prepare', () => prepareAttach(to.graph, plan));
@@ -120,7 +137,7 @@ export class SimMachine {
     else {
       onWayBack();
       const again = await this.#attach(from, failure.moved);
-      if (again !== undefined) throw again.error;
+      if (again !== undefined) throw new OracleError(`lost in a move: ${again.error.message}`);
     }
     await this.vcpu.call('served', () => this.guest.served(this.#here.context.doorbell));
     if (failure !== undefined) throw failure.error;
@@ -135,7 +152,44 @@ export class SimMachine {
       device.remove();
       await graph.closeBackend(device.backend);
       await graph.blockdevDel(DISK);
+      // Backing images that were put in later.
+      const isLeft = (node: BlockNode): boolean => node.quiescence.parents.size === 0;
+      for (let left = graph.nodes.find(isLeft); left; left = graph.nodes.find(isLeft)) {
+        await graph.blockdevDel(left.name);
+      }
     });
+  }
+
+  /**
+   * Closes everything on both threads, whatever is under way there; the device stays, and answers that
+   * there is no disk. From the page. Throws the first BlockError.
+   */
+  async closeAll(): Promise<void> {
+    this.closed = true;
+    const failures: unknown[] = [];
+    const close = async (): Promise<void> => {
+      for (const { context, graph } of this.#threads) {
+        await context
+          .call('close all', () => this.during('closeAll', () => graph.closeAll()))
+          .catch((error: unknown) => failures.push(error));
+      }
+    };
+    await close();
+    // What was between the threads then is not any more.
+    await this.#moving;
+    await close();
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** Takes the device away. From the page. */
+  async unplug(): Promise<void> {
+    const device = this.#device!;
+    await (device.context as SimContext).call('unplug', () => device.remove());
+  }
+
+  /** Runs `body`, and has canaries know. */
+  during(what: Upheaval, body: () => Promise<void>): Promise<void> {
+    return this.#parts.seams.during?.(what, body) ?? body();
   }
 
   /** What is still there after `close`, in words. */

@@ -2,6 +2,7 @@
 // any event. Before each round, and after the last, it is opened, checked and read from end to end.
 
 import { IOVector } from '../base/io-vector.ts';
+import type { OptionTree } from '../base/options.ts';
 import { errorCode } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { createImage } from '../block/create.ts';
@@ -11,8 +12,12 @@ import { httpDriver } from '../block/protocols/http.ts';
 import { registerDriver } from '../block/registry.ts';
 import type { SimRecord } from '../testing/sim-trace.ts';
 import { SimWorld } from '../testing/sim-world.ts';
+import { Turmoil } from './act-parts.ts';
+import type { ActParts } from './act-parts.ts';
+import { BackingOracle } from './backing-oracle.ts';
 import { DiskOracle, OracleError } from './disk-oracle.ts';
-import { BASE, SECTOR, ZERO, fillSectors } from './sector-value.ts';
+import { DiskPhase } from './disk-phase.ts';
+import { BASE, OTHER_BASE, SECTOR, fillSectors } from './sector-value.ts';
 import { DISK, SimMachine } from './sim-machine.ts';
 import type { MachineSeams } from './sim-machine.ts';
 import { SimDirector } from './sim-director.ts';
@@ -70,6 +75,8 @@ class Scenario {
   #machines = 0;
   /** Faults before the present round. */
   #faultsBefore = 0;
+  /** The power fails after so many events. */
+  #cutAt = Infinity;
   #oracle: DiskOracle;
 
   constructor(world: SimWorld, count: (kind: string) => void, seams: ScenarioSeams) {
@@ -82,9 +89,8 @@ class Scenario {
     fillSectors(this.#base, 0, BASE);
     this.#server = new SimServer(world, this.#base);
     const based = this.#shape.baseBytes / SECTOR;
-    this.#oracle = new DiskOracle(this.#shape.bytes / SECTOR, (sector) =>
-      sector < based ? BASE : ZERO,
-    );
+    const backing = new BackingOracle(based, this.#shape.cluster / SECTOR);
+    this.#oracle = new DiskOracle(this.#shape.bytes / SECTOR, backing);
     registerDriver('sim-storage', {
       kind: 'protocol',
       load: async () => ({ driver: this.#storage.driver }),
@@ -107,6 +113,9 @@ class Scenario {
     const { prng } = this.#world;
     const { alignment, create } = this.#shape;
     this.#storage.add(new SimFile('base', this.#base));
+    const other = new Uint8Array(this.#base.length);
+    fillSectors(other, 0, OTHER_BASE);
+    this.#storage.add(new SimFile('other', other));
     const raw = create === undefined ? this.#shape.bytes : 0;
     const file = this.#storage.add(new SimFile('top', new Uint8Array(raw), alignment));
     if (create === undefined) return;
@@ -126,13 +135,14 @@ class Scenario {
     return this.#storage.faults + this.#server.faults;
   }
 
-  #machine(): SimMachine {
+  #machine(phase: DiskPhase): SimMachine {
     const { prng } = this.#world;
     return new SimMachine({
       world: this.#world,
       name: String(++this.#machines),
       rings: prng.pick(RING_KINDS),
       oracle: this.#oracle,
+      phase,
       cluster: this.#shape.cluster,
       mayFail: () => this.#faults > this.#faultsBefore,
       count: this.#count,
@@ -148,18 +158,19 @@ class Scenario {
     storage.syncPercent = prng.pick([0, 30, 70, 95, 100]);
     storage.faultPermille = prng.pick([0, 0, 0, 3, 20]);
     this.#server.faultPercent = prng.pick([0, 0, 10, 40]);
-    const cutAt = prng.chance(60)
+    this.#cutAt = prng.chance(60)
       ? this.#world.events + prng.below(prng.pick([60, 300, 1000]))
       : Infinity;
-    const machine = this.#machine();
+    const phase = new DiskPhase();
+    const machine = this.#machine(phase);
     const over = await this.#world.runUntil(
-      () => this.#world.events >= cutAt,
+      () => this.#world.events >= this.#cutAt,
       machine.page,
-      () => this.#work(machine),
+      () => this.#work(machine, phase),
     );
     machine.terminate();
     if (!over) this.#powerCut();
-    storage.faultPermille = 0;
+    storage.restart();
     this.#server.restart();
   }
 
@@ -169,41 +180,93 @@ class Scenario {
   /** Clusters that may be lost: any number after a power cut, for some show only when the file grows. */
   #leaks = 0;
 
-  async #work(machine: SimMachine): Promise<void> {
+  async #work(machine: SimMachine, phase: DiskPhase): Promise<void> {
     const { prng } = this.#world;
     try {
-      await machine.open(this.#shape.options(prng));
+      await machine.open(this.#options());
     } catch (error) {
       return this.#excuse(error, 'an open');
     }
     this.#server.pinned = true;
-    const director = new SimDirector(
-      this.#world,
+    const turmoil = new Turmoil();
+    const parts: ActParts = {
+      world: this.#world,
       machine,
-      this.#storage,
-      this.#oracle,
-      () => this.#faults > this.#faultsBefore,
-      this.#count,
-    );
+      shape: this.#shape,
+      storage: this.#storage,
+      server: this.#server,
+      oracle: this.#oracle,
+      phase,
+      turmoil,
+      mayFail: () => this.#faults > this.#faultsBefore,
+      count: this.#count,
+      cutSoon: () => {
+        this.#cutAt = Math.min(this.#cutAt, this.#world.events + prng.below(20));
+      },
+    };
     const guest = machine.vcpu.call('guest', () => {
       const tasks = 1 + prng.below(5);
       return machine.guest.run(tasks, 2 + prng.below(10));
     });
-    await Promise.all([guest, director.run(prng.below(6))]);
+    const director = new SimDirector(parts);
+    // Two at a time at times: they meet one another then.
+    const directors = Array.from({ length: prng.pick([1, 1, 2]) }, () =>
+      director.run(prng.below(6)),
+    );
+    const abrupt = prng.chance(25);
+    const end = abrupt ? [this.#closeAll(parts)] : [];
+    await Promise.all([guest, ...directors, ...end]);
     const began = this.#oracle.now;
     try {
-      await machine.close();
+      if (abrupt) await machine.unplug();
+      else await machine.close();
     } catch (error) {
       return this.#excuse(error, 'a close');
     }
     this.#count('shutdown');
-    this.#oracle.flushed(began);
+    if (!abrupt) this.#oracle.flushed(began);
     // Not the promises of a close that failed.
     this.#clean = this.#faults === this.#faultsBefore;
     const open = [...this.#storage.files.values()].filter((file) => file.handles > 0);
     const leaks = [...open.map((file) => `'${file.name}' is open`), ...machine.leaks()];
     if (this.#server.open.size > 0) leaks.push(`${this.#server.open.size} answers are waited for`);
     if (leaks.length > 0) throw new OracleError(`after a shutdown ${leaks.join(', ')}`);
+  }
+
+  /** Closes everything at some moment, with whatever is in flight. */
+  async #closeAll({ world, machine, phase, turmoil, oracle, count }: ActParts): Promise<void> {
+    await machine.page.sleep(world.prng.pick([0, 300_000, 3e6, 30e6]));
+    world.note('close all');
+    count('asked: close all');
+    const acting = turmoil.begin();
+    const began = oracle.now;
+    phase.end();
+    try {
+      await machine.closeAll();
+      oracle.flushed(began);
+      count('close all');
+    } catch (error) {
+      this.#excuse(error, 'a close');
+    } finally {
+      acting.over();
+    }
+    if (!acting.alone()) return;
+    phase.now = 'closed';
+    const files = [...this.#storage.files.values()];
+    const left = files.find(({ handles, inFlight }) => handles + inFlight > 0);
+    if (left !== undefined) {
+      throw new OracleError(`all is closed, but for ${left.inFlight} requests of '${left.name}'`);
+    }
+    const leaks = machine.leaks();
+    if (leaks.length > 0) throw new OracleError(`all is closed, but ${leaks.join(', ')}`);
+  }
+
+  /** As it may be opened: over one of the backing images that it was over. */
+  #options(): OptionTree {
+    const { prng } = this.#world;
+    const backing = prng.pick(this.#oracle.backing.now);
+    this.#oracle.backing.opened(backing);
+    return this.#shape.options(prng, backing);
   }
 
   /** What failed because storage did is no bug. */
@@ -233,7 +296,7 @@ class Scenario {
     const clean = this.#clean;
     this.#clean = false;
     await this.#world.run(thread, async () => {
-      const root = await openGraph(graph, this.#shape.options(prng));
+      const root = await openGraph(graph, this.#options());
       if (root.state.check !== undefined) {
         const found = await root.check(prng.chance(50) ? 'leaks' : 'none');
         const { leaks, leaksFixed, corruptions } = found;
@@ -249,7 +312,7 @@ class Scenario {
       const bytes = new Uint8Array(root.length);
       const ret = await root.preadv(0, IOVector.of(bytes));
       if (ret < 0) throw new OracleError(`the disk cannot be read: ${errorCode(ret)}`);
-      this.#oracle.reopened(bytes);
+      this.#oracle.reopened(bytes, this.#oracle.backing.now[0]!);
       await graph.blockdevDel(DISK);
     });
     thread.terminate();

@@ -14,6 +14,8 @@ const OTHER = 0xffff_fff0;
 export class SimServer {
   /** Of a hundred requests so many go wrong. */
   faultPercent = 0;
+  /** While not 0, none does. */
+  calm = 0;
   /** Somebody opened the image: when it changes now, that is to be noticed. */
   pinned = false;
   /** Requests that went wrong. */
@@ -34,8 +36,13 @@ export class SimServer {
   /** Nobody waits for anything any more, and the image is the first one again. */
   restart(): void {
     this.open.clear();
+    this.unpin();
+    this.faultPercent = this.calm = 0;
+  }
+
+  /** Nobody has the image open any more, and it is the first one again. */
+  unpin(): void {
     this.#changed = this.pinned = false;
-    this.faultPercent = 0;
   }
 
   /** For `httpDriver`. */
@@ -48,9 +55,10 @@ export class SimServer {
     const range = /bytes=(\d+)-(\d+)/.exec(new Headers(init!.headers).get('range')!)!;
     const first = Number(range[1]);
     const last = Math.min(Number(range[2]), this.#image.length - 1);
-    const fault = this.#prng.chance(this.faultPercent)
-      ? this.#prng.pick(['status', 'refused', 'hang', 'short', 'stall', 'changed'] as const)
-      : undefined;
+    const fault =
+      this.calm === 0 && this.#prng.chance(this.faultPercent)
+        ? this.#prng.pick(['status', 'refused', 'hang', 'short', 'stall', 'changed'] as const)
+        : undefined;
     if (fault !== undefined) this.faults += 1;
     if (fault === 'changed' && this.pinned) this.#changed = true;
     await wait(thread, `http ${first}-${last}`, signal, fault === 'hang');

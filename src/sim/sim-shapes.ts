@@ -3,6 +3,7 @@
 
 import type { OptionTree } from '../base/options.ts';
 import type { Prng } from '../testing/prng.ts';
+import { BASE, ZERO } from './sector-value.ts';
 
 const KIB = 1024;
 
@@ -17,8 +18,34 @@ export interface SimShape {
   readonly alignment: number;
   /** How the image is made; undefined for a raw one. */
   readonly create: OptionTree | undefined;
-  /** How it is opened. */
-  readonly options: (prng: Prng) => OptionTree;
+  /** Whether the backing image is on the web server. */
+  readonly overHttp: boolean;
+  /** How it is opened, over that one of BACKINGS. */
+  readonly options: (prng: Prng, backing: number) => OptionTree;
+}
+
+/** Options of backing image `backing` as node `name`; null for none. */
+export function backingOptions(
+  backing: number,
+  name: string,
+  overHttp: boolean,
+  prng: Prng,
+): OptionTree | null {
+  if (backing === ZERO) return null;
+  const common = { 'node-name': name, 'read-only': true };
+  if (backing === BASE && overHttp) {
+    return {
+      ...common,
+      driver: 'http',
+      url: 'http://simulated/base',
+      'chunk-size': 4096,
+      'cache-size': 4 * 4096,
+      readahead: prng.pick([0, 8192]),
+      timeout: 2,
+    };
+  }
+  const disk = backing === BASE ? 'base' : 'other';
+  return { ...common, driver: 'raw', file: { driver: 'sim-storage', disk } };
 }
 
 /** One of all. */
@@ -28,11 +55,12 @@ export function pickShape(prng: Prng): SimShape {
   if (prng.chance(8)) {
     const options = (): OptionTree => ({ driver: 'raw', 'node-name': 'disk', file: top });
     const [bytes, cluster] = [32 * KIB, 4 * KIB];
-    return { name: 'raw', bytes, baseBytes: 0, cluster, alignment, create: undefined, options };
+    const raw = { baseBytes: 0, create: undefined, overHttp: false };
+    return { name: 'raw', bytes, cluster, alignment, ...raw, options };
   }
   const cluster = prng.pick([512, 512, 1024, 4 * KIB]);
   const bytes = cluster * (16 + prng.below(80));
-  const based = prng.chance(40);
+  const based = prng.chance(50);
   const create: OptionTree = {
     cluster_size: cluster,
     refcount_bits: prng.pick([1, 16, 16, 64]),
@@ -40,17 +68,6 @@ export function pickShape(prng: Prng): SimShape {
     ...(based ? { backing_file: 'base', backing_fmt: 'raw' } : {}),
   };
   const overHttp = based && prng.chance(50);
-  const base: OptionTree = overHttp
-    ? {
-        driver: 'http',
-        'node-name': 'base',
-        url: 'http://simulated/base',
-        'chunk-size': 4096,
-        'cache-size': 4 * 4096,
-        readahead: prng.pick([0, 8192]),
-        timeout: 2,
-      }
-    : { driver: 'raw', 'node-name': 'base', file: { driver: 'sim-storage', disk: 'base' } };
   return {
     name: overHttp ? 'qcow2 over http' : based ? 'qcow2 over raw' : 'qcow2',
     bytes,
@@ -58,11 +75,12 @@ export function pickShape(prng: Prng): SimShape {
     cluster,
     alignment,
     create,
-    options: (chance) => ({
+    overHttp,
+    options: (chance, backing) => ({
       driver: 'qcow2',
       'node-name': 'disk',
       file: top,
-      backing: based ? base : null,
+      backing: backingOptions(backing, 'base', overHttp, chance),
       ...(chance.chance(50) ? { 'l2-cache-size': 0, 'refcount-cache-size': 0 } : {}),
     }),
   };

@@ -29,11 +29,20 @@ export class SimStorage {
   syncPercent = 50;
   /** Of a thousand requests so many fail. */
   faultPermille = 0;
+  /** While not 0, none fails. */
+  calm = 0;
+  /** So many opens from now one fails; 0 for none. */
+  failOpenIn = 0;
   /** Requests that failed, ever. */
   faults = 0;
 
   constructor(prng: Prng) {
     this.prng = prng;
+  }
+
+  /** Nobody wants anything to fail any more. */
+  restart(): void {
+    this.faultPermille = this.failOpenIn = this.calm = 0;
   }
 
   add(file: SimFile): SimFile {
@@ -58,7 +67,9 @@ export class SimStorage {
       const file = this.files.get(disk);
       if (file === undefined) throw new BlockError('ENOENT', `no file '${disk}'`);
       if (this.prng.chance(50)) await thread.track(thread.completion(`open ${disk}`, ANSWER));
-      if (this.fails()) throw new BlockError('EIO', `the open of '${disk}' failed, as it should`);
+      if (this.#failsOpen()) {
+        throw new BlockError('EIO', `the open of '${disk}' failed, as it should`);
+      }
       if (file.locked) throw new BlockError('EBUSY', `file '${disk}' is open elsewhere`);
       return new SimStorageState(this, file, thread, !readOnly);
     },
@@ -80,6 +91,13 @@ export class SimStorage {
   /** Whether the present request is one that fails. */
   fails(): boolean {
     if (this.faultPermille === 0 || this.prng.below(1000) >= this.faultPermille) return false;
+    if (this.calm > 0) return false;
+    this.faults += 1;
+    return true;
+  }
+
+  #failsOpen(): boolean {
+    if (this.failOpenIn === 0 || --this.failOpenIn > 0) return this.fails();
     this.faults += 1;
     return true;
   }
