@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from './fixtures.ts';
 
+test.use({ shareBrowser: true });
+
 const ROWS =
   'null-co/depth-32|opfs-raw/seqwrite-64k|idb/randread-4k|http/randread-64k/0ms|move/opfs-qcow2|iothreads/two-queues-on-two|parse/batch-1$';
 

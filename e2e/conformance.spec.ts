@@ -3,6 +3,8 @@
 import { CONFORMANCE_SUBJECTS, askConformance, expectConformance } from './conformance-page.ts';
 import { test } from './fixtures.ts';
 
+test.use({ shareBrowser: true });
+
 for (const subject of CONFORMANCE_SUBJECTS) {
   test(`conformance in a worker: ${subject}`, async ({ page, images, sourceURL }) => {
     const script = sourceURL('e2e/conformance-worker.ts');

@@ -6,6 +6,8 @@ import type * as Diskplane from '../src/index.ts';
 import { close, diskCases, events, expectSound, fill, open, read, write } from './disk-cases.ts';
 import { expect, test } from './fixtures.ts';
 
+test.use({ shareBrowser: true });
+
 const QCOW2 = { driver: 'qcow2', file: { driver: 'opfs', path: 'disks/test.qcow2' } };
 
 for (const { name, kills, run } of diskCases) {

@@ -12,6 +12,7 @@ import {
   type PlaywrightWorkerArgs,
   type PlaywrightWorkerOptions,
   type TestType,
+  type WebError,
 } from '@playwright/test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -82,8 +83,20 @@ export class Profile {
   }
 }
 
+/** Of a worker process, beside Playwright's own. */
+export interface WorkerFixtures {
+  /** The browser of tests with `shareBrowser`, started when it is first asked for. */
+  sharedBrowser: () => Promise<BrowserContext>;
+}
+
 /** The fixtures of this project, beside Playwright's own. */
 export interface Fixtures {
+  /**
+   * `context` is a browser that ran other tests before, with what they stored: to start one costs as much as a
+   * small test. For tests whose disks have names of their own, and that no quota is for. All pages are closed at a
+   * test's end.
+   */
+  shareBrowser: boolean;
   /** A profile with no browser yet: for tests that end browsers and start them again. */
   profile: Profile;
   /** A page of a private window, which forgets, and whose OPFS is slow. */
@@ -106,8 +119,18 @@ export interface Fixtures {
 /** Playwright's `test` with our fixtures. */
 export const test: TestType<
   PlaywrightTestArgs & PlaywrightTestOptions & Fixtures,
-  PlaywrightWorkerArgs & PlaywrightWorkerOptions
-> = base.extend<Fixtures>({
+  PlaywrightWorkerArgs & PlaywrightWorkerOptions & WorkerFixtures
+> = base.extend<Fixtures, WorkerFixtures>({
+  shareBrowser: [false, { option: true }],
+  sharedBrowser: [
+    async ({}, use) => {
+      const profile = new Profile(`http://127.0.0.1:${process.env['DISKPLANE_DEV_PORT']}`);
+      let started: Promise<BrowserContext> | undefined;
+      await use(() => (started ??= profile.launch()));
+      await profile.remove();
+    },
+    { scope: 'worker' },
+  ],
   pageErrors: async ({}, use) => {
     const errors: Error[] = [];
     await use(errors);
@@ -118,15 +141,19 @@ export const test: TestType<
     await use(profile);
     await profile.remove();
   },
-  context: async ({ profile, pageErrors }, use) => {
-    const context = await profile.launch();
-    context.on('weberror', (error) => pageErrors.push(error.error()));
+  context: async ({ shareBrowser, sharedBrowser, profile, pageErrors }, use) => {
+    const context = await (shareBrowser ? sharedBrowser() : profile.launch());
+    const onError = (error: WebError): unknown => pageErrors.push(error.error());
+    context.on('weberror', onError);
     await use(context);
-    await profile.close();
+    context.off('weberror', onError);
+    if (!shareBrowser) return profile.close();
+    // The first one keeps the browser open.
+    await Promise.all(context.pages().slice(1).map((page) => page.close())); // prettier-ignore
   },
-  page: async ({ context }, use) => {
-    const page: Page = context.pages()[0] ?? (await context.newPage());
-    await use(page);
+  page: async ({ context, shareBrowser }, use) => {
+    const first = shareBrowser ? undefined : context.pages()[0];
+    await use(first ?? (await context.newPage()));
   },
   privatePage: async ({ baseURL }, use) => {
     const executablePath = (await findBrowser()) ?? (await ensureBrowser());

@@ -25,6 +25,8 @@ const test = base.extend<{ plainURL: string }>({
   },
 });
 
+test.use({ shareBrowser: true });
+
 const MIB = 1024 * 1024;
 
 async function expectPlain(page: Page): Promise<void> {

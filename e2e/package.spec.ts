@@ -12,6 +12,8 @@ import { expect, test } from './fixtures.ts';
 import { freePort } from './setup/free-port.mjs';
 import { WORKER_LIMIT, packageSizes, sizesInReadme } from './setup/package-sizes.mjs';
 
+test.use({ shareBrowser: true });
+
 let scratch: string | undefined;
 let packed: Packed;
 let project: ConsumerProject;
