@@ -3,6 +3,7 @@
 
 import type { BrowserContext, Page } from '@playwright/test';
 import type * as Diskplane from '../src/index.ts';
+import { changeCases } from './change-cases.ts';
 import { close, diskCases, events, expectSound, fill, open, read, write } from './disk-cases.ts';
 import { expect, test } from './fixtures.ts';
 
@@ -10,7 +11,7 @@ test.use({ shareBrowser: true });
 
 const QCOW2 = { driver: 'qcow2', file: { driver: 'opfs', path: 'disks/test.qcow2' } };
 
-for (const { name, kills, run } of diskCases) {
+for (const { name, kills, run } of [...diskCases, ...changeCases]) {
   if (kills) {
     test(name, async ({ profile, sourceURL, images }) => {
       let browser: BrowserContext | undefined;

@@ -1,5 +1,6 @@
 // The façade in another engine: the cases that every browser gets, and those of this engine alone.
 
+import { changeCases } from '../change-cases.ts';
 import {
   blankTab,
   close,
@@ -16,7 +17,7 @@ import { expect, test } from './fixtures.ts';
 import type { EngineBrowser } from './profile.ts';
 import type { Tab } from './tab.ts';
 
-for (const { name, kills, run } of diskCases) {
+for (const { name, kills, run } of [...diskCases, ...changeCases]) {
   test(name, async ({ newTab, newProfile, images, server }) => {
     const rig = { entry: server.entry, images };
     if (!kills) {
