@@ -2,85 +2,24 @@
 // for as long as one seed runs. The simulation is worth its time only while it finds every one of them.
 
 import { OK } from '../base/ret.ts';
-import type { MaybeRet } from '../base/ret.ts';
 import { MemoryRegion } from '../base/memory-region.ts';
 import { BlockBackend } from '../block/block-backend.ts';
-import { BlockNode } from '../block/block-node.ts';
 import { ClusterMap } from '../block/formats/qcow2/cluster-map.ts';
 import { FreedClusters } from '../block/formats/qcow2/freed-clusters.ts';
 import { Refcounts } from '../block/formats/qcow2/refcounts.ts';
 import { Quiescence } from '../block/quiescence.ts';
-import { Prng } from '../testing/prng.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
+import { withoutFlushes } from './canary.ts';
+import type { Canary } from './canary.ts';
+import { CONTROL_CANARIES } from './control-canaries.ts';
 import { ZERO, sectorNumber, sectorValue } from './sector-value.ts';
 import { SimFile } from './sim-file.ts';
-import { DISK } from './sim-machine.ts';
-import { runSeed } from './sim-scenario.ts';
-import type { ScenarioResult, ScenarioSeams } from './sim-scenario.ts';
 import { SimStorageState } from './sim-storage.ts';
-
-export interface Canary {
-  /** The bug, in words. */
-  readonly name: string;
-  /** Plants it. `prng` decides when it strikes. */
-  readonly plant: (patch: Patch, prng: Prng) => ScenarioSeams | void;
-}
-
-/** Method `K` of `T`. */
-type Method<T, K extends keyof T> = T[K] extends (...args: infer A) => infer R
-  ? (this: T, ...args: A) => R
-  : never;
-
-/** Puts `around(original)` in the place of a method; all of it is taken back after the seed. */
-type Patch = <T extends object, K extends keyof T>(
-  prototype: T,
-  method: K,
-  around: (original: Method<T, K>) => Method<T, K>,
-) => void;
-
-/** Runs `seed` with the bug in. */
-export async function runWithCanary(seed: number, canary: Canary): Promise<ScenarioResult> {
-  const undo: (() => void)[] = [];
-  const patch: Patch = (prototype, method, around) => {
-    const original = prototype[method];
-    undo.push(() => (prototype[method] = original));
-    prototype[method] = around(original as never) as never;
-  };
-  try {
-    const seams = canary.plant(patch, new Prng(seed)) ?? {};
-    return await runSeed(seed, seams);
-  } finally {
-    for (const step of undo.reverse()) step();
-  }
-}
 
 const never = new Promise<never>(() => {});
 
-/** Has the flushes do nothing that node `disk`'s driver makes of its file within `method`. */
-function withoutFlushes(patch: Patch, method: 'flush' | 'truncate'): ScenarioSeams {
-  let within = 0;
-  const leave = (): void => void (within -= 1);
-  patch(BlockNode.prototype, 'flush', (original) => function () {
-    return within > 0 && this.kind === 'protocol' ? OK : original.call(this);
-  }); // prettier-ignore
-  return {
-    onGraph: (graph) => {
-      const { state } = graph.get(DISK);
-      const real = state[method]?.bind(state) as ((length?: number) => MaybeRet) | undefined;
-      if (real === undefined) return;
-      const wrapped = (length?: number): MaybeRet => {
-        within += 1;
-        const ret = real(length);
-        if (typeof ret === 'number') leave();
-        else void ret.then(leave);
-        return ret;
-      };
-      Object.assign(state, { [method]: wrapped });
-    },
-  };
-}
-
 export const CANARIES: readonly Canary[] = [
+  ...CONTROL_CANARIES,
   {
     name: 'no flush before an L2 update',
     plant: (patch) => withoutFlushes(patch, 'flush'),

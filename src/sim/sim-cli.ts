@@ -4,7 +4,8 @@
 import { parseArgs } from 'node:util';
 import { formatRecord } from '../testing/sim-trace.ts';
 import type { SimRecord } from '../testing/sim-trace.ts';
-import { CANARIES, runWithCanary } from './canaries.ts';
+import { CANARIES } from './canaries.ts';
+import { runWithCanary } from './canary.ts';
 import { runSeed } from './sim-scenario.ts';
 import type { ScenarioResult } from './sim-scenario.ts';
 
@@ -29,6 +30,9 @@ const KINDS = [
   'drain all', 'flush all', 'export', 'reopen', 'reopen read-only', 'reopen over another backing', 'reopen over another file',
   'reopen refused', 'inactivate', 'activate', 'activate refused', 'make empty', 'close all',
 ]; // prettier-ignore
+
+/** What was tried, whether or not it went well. */
+const ASKED = 'asked: ';
 
 type Print = (line: string) => void;
 
@@ -102,9 +106,11 @@ async function many(start: number, seeds: number, print: Print): Promise<number>
     failed += 1;
     print(`\n${failure}\nagain: npm run sim -- --seed ${seed} --trace\n`);
   }
-  for (const kind of new Set([...KINDS, ...[...counts.keys()].sort()])) {
+  const kinds = [...counts.keys()].filter((kind) => !kind.startsWith(ASKED)).sort();
+  for (const kind of new Set([...KINDS, ...kinds])) {
     const n = counts.get(kind) ?? 0;
-    print(`${String(n).padStart(9)}  ${kind}`);
+    const asked = counts.get(`${ASKED}${kind}`);
+    print(`${String(n).padStart(9)}  ${kind}${asked === undefined ? '' : `, of ${asked}`}`);
     if (seeds < ENOUGH_SEEDS || !KINDS.includes(kind) || n >= seeds / 100) continue;
     failed += 1;
     print(`'${kind}' happened too seldom for ${seeds} seeds`);

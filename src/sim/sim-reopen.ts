@@ -109,9 +109,14 @@ export class SimReopen {
             if (opened !== null) await openGraph(graph, opened);
             if (onServer(to)) this.#parts.server.pinned = true;
             const above = byFile ? this.#below(graph)?.name : DISK;
+            if (above === undefined) throw new BlockError('ENOENT', 'the disk is elsewhere');
+            const before = graph.find(DISK)?.writeGeneration;
             const what = { [byFile ? 'file' : 'backing']: to === ZERO ? null : name };
-            await this.#reopenHere(graph, [{ 'node-name': above ?? DISK, ...what }], acting);
+            await this.#reopenHere(graph, [{ 'node-name': above, ...what }], acting);
             ok = true;
+            if (acting.alone() && graph.get(DISK).writeGeneration === before) {
+              throw new OracleError('another image shows, but nothing was written');
+            }
           } finally {
             await sweep(graph);
             if (onServer(ok ? from : to)) this.#parts.server.unpin();
