@@ -177,9 +177,11 @@ export class DiskOracle {
     const before = this.sectors;
     this.#lengths.unshift({ sectors: wanted, done: Infinity });
     while (this.#sectors.length < wanted) this.#sectors.push([settled([ZERO], 0)]);
+    // Where there is no backing image, zeroes need not be written: one that comes later shows.
+    const values = this.backing.now.includes(ZERO) ? [ZERO, THROUGH] : [ZERO];
     const changes: Change[] = [];
     for (let sector = Math.min(before, wanted); sector < Math.max(before, wanted); sector++) {
-      const change = { values: [ZERO], issued, done: Infinity, sure: false };
+      const change = { values, issued, done: Infinity, sure: false };
       changes.push(change);
       this.#add(sector, change);
       this.backing.touch(sector);

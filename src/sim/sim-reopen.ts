@@ -156,7 +156,7 @@ export class SimReopen {
 
   /** Has the disk open as it was, whatever is in the way at first; until then nobody knows what it is. */
   async backAgain(what: string, back: () => Promise<void>): Promise<void> {
-    const { machine, phase, mayFail } = this.#parts;
+    const { world, machine, phase, mayFail } = this.#parts;
     for (let tries = 0; tries < TRIES; tries++) {
       if (machine.closed) return;
       try {
@@ -165,6 +165,7 @@ export class SimReopen {
         return;
       } catch (error) {
         if (!(error instanceof BlockError)) throw error;
+        world.note(`back: ${error.message}`);
         if (isLost(error)) return;
         await machine.page.sleep(WAIT_NS);
       }

@@ -83,6 +83,8 @@ export class SimUpheaval {
         await io.call('inactivate', async () => {
           graph.get(DISK);
           await machine.during('inactivate', () => inactivateAll(graph));
+          // It may have moved away just before.
+          graph.get(DISK);
         });
       } catch (error) {
         phase.now = 'open';
