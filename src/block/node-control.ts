@@ -117,7 +117,7 @@ export abstract class NodeControl implements BlockParent {
       requestAlignment > 0 &&
         requestAlignment <= MAX_REQUEST_ALIGNMENT &&
         (requestAlignment & (requestAlignment - 1)) === 0,
-      `${this.driver}: requestAlignment ${requestAlignment} is no power of two up to 1 MiB`,
+      `${this.driver}: bad requestAlignment ${requestAlignment}`,
     );
     this.state = state;
     this.children = children;

@@ -160,11 +160,10 @@ export class Opening {
         return edge;
       },
       openNamedInImage: async (role, stored, format) => {
-        const base = edges.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
-        const above = [...place.above, base];
         const { followName } = await import('./policy.ts');
         const named = { node: name, role, name: stored, format };
-        const reference = await followName(this.#extra.policy, named, above);
+        const followed = await followName(this.#extra.policy, named, place.above, edges);
+        const { reference, above } = followed;
         const at = { ...place, above };
         const edge = await this.#openChild(parent, role, reference, undefined, flags, at);
         edges.push(edge);

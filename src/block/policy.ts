@@ -1,6 +1,7 @@
 // Names stored in images are input from outside: a downloaded image could name any file or server
 // that its user can reach. So none is followed but where the caller said so beforehand.
 
+import type { BlockChild } from './block-child.ts';
 import type { OptionTree } from '../base/options.ts';
 import { BlockError } from './block-error.ts';
 import type { ChildRole } from './block-child.ts';
@@ -35,18 +36,27 @@ export type PolicyFunction = (
 
 export type OpenPolicy = BackingPolicy | PolicyFunction;
 
+/** What an image names, and the file names of it and all images above it. */
+interface Followed {
+  readonly reference: OptionTree;
+  readonly above: readonly string[];
+}
+
 /**
- * Options of the node to open for what an image names, the last of the images `above`. Throws
- * BlockError, EACCES when `policy` does not allow it.
+ * Options of the node to open for what an image with `children` names, which has the images `over` above it.
+ * Throws BlockError, EACCES when `policy` does not allow it.
  */
 export async function followName(
   policy: OpenPolicy | undefined,
   named: Omit<NamedImage, 'filename'>,
-  above: readonly string[],
-): Promise<OptionTree> {
-  const filename = resolveFilename(above.at(-1)!, named.name);
+  over: readonly string[],
+  children: readonly BlockChild[],
+): Promise<Followed> {
+  const image = children.find((edge) => edge.role === 'file')?.node.filename ?? 'json:';
+  const above = [...over, image];
+  const filename = resolveFilename(image, named.name);
   const reference = await applyPolicy(policy, { ...named, filename });
-  if (!above.includes(filename)) return reference;
+  if (!above.includes(filename)) return { reference, above };
   const { node } = named;
   const circle = [...above, filename].join(' → ');
   throw new BlockError('EINVAL', `node '${node}': the backing chain goes in a circle: ${circle}`, {

@@ -25,6 +25,8 @@ export interface OpfsOptions {
   readonly create: boolean;
   /** Length of a file that is made now (or was made and never written), bytes. */
   readonly size: number | undefined;
+  /** For several IOThreads; see `opfs-shared.ts`. */
+  readonly share: boolean;
 }
 
 /** What another thread found out about a file that it had open until now: `DriverState.carry`. */
@@ -46,7 +48,11 @@ export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOption
     name: 'opfs',
     kind: 'protocol',
     parseOptions,
-    open: (context, options) => openState(environment, context, options),
+    async open(context, options) {
+      if (!options.share) return openState(environment, context, options);
+      const { openShared } = await import('./opfs-shared.ts');
+      return openShared(opfsDriver, environment, context, options);
+    },
     async create(context, size, raw) {
       const { createFile } = await import('./opfs-files.ts');
       await createFile(environment, context, size, raw);
@@ -72,9 +78,10 @@ function parseOptions(raw: Readonly<Record<string, unknown>>): OpfsOptions {
   const path = parsePath(reader);
   const create = reader.boolean('create') ?? false;
   const size = reader.size('size');
+  const share = reader.boolean('share') ?? false;
   if (size !== undefined && !create) throw reader.bad('size', "given together with 'create'");
   reader.end();
-  return { path, create, size };
+  return { path, create, size, share };
 }
 
 /** One spelling for one file, since the lock goes by it. */
