@@ -36,6 +36,7 @@ const parts = {
   'node-upkeep': '`Disk.check`, `Disk.generation` and `Disk.reset`, whatever the format',
   'opfs-files': '`createDisk` and the like in `opfs`',
   'opfs-in-idb': '`opfs` in browsers that need IndexedDB for it',
+  'opfs-shared': '`opfs` with `share`: several IOThreads, one file',
   'opfs-webkit': '`opfs` in WebKit, where a file is in use',
   'packed-code': 'packed rings, where a transport asks for them',
   'parse-settings': 'disks with `cache`, `detect-zeroes` or `discard`',

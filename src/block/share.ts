@@ -21,7 +21,7 @@ export function shareGraph(graph: Graph, nodeName: string): MovedGraph {
     throw new BlockError(
       'ENOTSUP',
       `'${nodeName}' cannot be served by several IOThreads: node '${name}' (${driver}) is one thread's ` +
-        "alone. null-co, memory with 'share': true, and raw over these are not; " +
+        "alone. null-co, memory with 'share': true, in Chromium opfs with 'share': true, and raw over these are not; " +
         'or map all queues to one IOThread',
       { node: name },
     );

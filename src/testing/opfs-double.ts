@@ -16,6 +16,8 @@ interface DoubleFile {
   /** Open handles that exclude others, and those that only read. */
   writers: number;
   readers: number;
+  /** Open handles in Chromium's mode 'readwrite-unsafe'. */
+  sharers: number;
 }
 
 /** An exception as hosts throw it: told apart by its name. */
@@ -84,14 +86,21 @@ export class OpfsDouble implements OpfsEnvironment {
         }
         if (!this.files.has(path)) {
           if (!create) throw domError('NotFoundError');
-          this.files.set(path, { bytes: new Uint8Array(0), changes: 0, writers: 0, readers: 0 });
+          this.files.set(path, {
+            bytes: new Uint8Array(0),
+            changes: 0,
+            writers: 0,
+            readers: 0,
+            sharers: 0,
+          });
         }
         return this.#fileHandle(path, this.files.get(path)!);
       },
       removeEntry: async (name) => {
         const file = this.files.get(prefix + name);
         if (file === undefined) throw domError('NotFoundError');
-        if (file.writers > 0 || file.readers > 0) throw domError('NoModificationAllowedError');
+        const open = file.writers + file.readers + file.sharers;
+        if (open > 0) throw domError('NoModificationAllowedError');
         this.files.delete(prefix + name);
       },
     };
@@ -113,11 +122,20 @@ export class OpfsDouble implements OpfsEnvironment {
           throw domError(again ? 'InvalidStateError' : 'NotSupportedError');
         }
         const readOnly = options?.mode === 'read-only' && this.modes === 'honoured';
+        const unsafe = options?.mode === 'readwrite-unsafe' && this.modes === 'honoured';
+        if (options?.mode === 'readwrite-unsafe' && this.modes === 'refused')
+          throw new TypeError('mode');
+        if (unsafe && file.writers === 0 && file.readers === 0) {
+          file.sharers += 1;
+          return new HandleDouble(this, file, 'readwrite-unsafe');
+        }
+        if (file.sharers > 0) throw domError(this.busyError);
         if (options?.mode === 'read-only' && this.modes === 'refused') throw new TypeError('mode');
         if (file.writers > 0 || (!readOnly && file.readers > 0)) throw domError(this.busyError);
         if (readOnly) file.readers += 1;
         else file.writers += 1;
-        return new HandleDouble(this, file, readOnly);
+        const mode = readOnly ? 'read-only' : 'readwrite';
+        return new HandleDouble(this, file, mode);
       },
     };
   }
@@ -131,13 +149,13 @@ export class OpfsDouble implements OpfsEnvironment {
 class HandleDouble implements SyncHandle {
   readonly #owner: OpfsDouble;
   readonly #file: DoubleFile;
-  readonly #readOnly: boolean;
+  readonly mode: 'readwrite' | 'read-only' | 'readwrite-unsafe';
   #open = true;
 
-  constructor(owner: OpfsDouble, file: DoubleFile, readOnly: boolean) {
+  constructor(owner: OpfsDouble, file: DoubleFile, mode: HandleDouble['mode']) {
     this.#owner = owner;
     this.#file = file;
-    this.#readOnly = readOnly;
+    this.mode = mode;
     owner.openHandles += 1;
   }
 
@@ -152,7 +170,7 @@ class HandleDouble implements SyncHandle {
 
   write(buffer: Uint8Array, { at }: SyncTransfer): number {
     this.#call('write', at, buffer.length);
-    if (this.#readOnly) throw domError('NoModificationAllowedError');
+    if (this.mode === 'read-only') throw domError('NoModificationAllowedError');
     let bytes = Math.min(buffer.length, this.#owner.maxTransfer);
     const room = this.getSize() + this.#owner.quota - this.#owner.used;
     if (at + bytes > room) {
@@ -189,7 +207,8 @@ class HandleDouble implements SyncHandle {
     if (!this.#open) return;
     this.#open = false;
     this.#owner.openHandles -= 1;
-    if (this.#readOnly) this.#file.readers -= 1;
+    if (this.mode === 'read-only') this.#file.readers -= 1;
+    else if (this.mode === 'readwrite-unsafe') this.#file.sharers -= 1;
     else this.#file.writers -= 1;
   }
 

@@ -2,12 +2,13 @@
 // the Web Locks that keep a second tab away.
 
 import { BlockError } from '../block-error.ts';
+import { hasDatabase } from './idb-has.ts';
 import type { OpfsLocks } from './opfs-environment.ts';
 
 export interface IdbEnvironment {
   /** Throws BlockError('ENOTSUP') where there is none. */
   factory(): Pick<IDBFactory, 'open' | 'deleteDatabase'>;
-  /** Whether a database is there; false where there is no IndexedDB. Throws what that throws. */
+  /** See `hasDatabase`. */
   has(database: string): Promise<boolean>;
   /** Keys from `first` to `last`, both included. */
   range(first: number, last: number): IDBKeyRange;
@@ -24,15 +25,7 @@ export const browserIdb: IdbEnvironment = {
       'idb: there is no IndexedDB here. The memory driver works everywhere, without keeping anything',
     );
   },
-  async has(database: string): Promise<boolean> {
-    const factory = globalThis.indexedDB as Partial<IDBFactory> | undefined;
-    if (factory === undefined) return false;
-    if (factory.databases === undefined) {
-      const { opens } = await import('./idb-opens.ts');
-      return opens(factory as IDBFactory, database);
-    }
-    return (await factory.databases()).some(({ name }) => name === database);
-  },
+  has: hasDatabase,
   range: (first, last) => globalThis.IDBKeyRange.bound(first, last),
   locks(): OpfsLocks | undefined {
     return (globalThis.navigator as Partial<Navigator> | undefined)?.locks;

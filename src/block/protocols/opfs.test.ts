@@ -129,6 +129,36 @@ describe('opfs', () => {
     expectReleased(opfs);
   });
 
+  it('lets several threads of one disk have the file, and nobody else', async () => {
+    const opfs = new OpfsDouble();
+    const shared = { ...fresh, share: true };
+    const home = await open(opfs, shared);
+    const carried = home.share!();
+    const other = await open(opfs, shared, { carried });
+    expect(home.pwritev!(512, IOVector.of(Uint8Array.of(7)), 0)).toBe(OK);
+    const seen = new Uint8Array(1);
+    expect(other.preadv(512, IOVector.of(seen), 0)).toBe(OK);
+    expect(seen[0]).toBe(7);
+    const third = open(opfs, fresh, { aioContext: fastContext(20) });
+    await expect(third).rejects.toMatchObject({ code: 'EBUSY' });
+    await other.close();
+    await home.close();
+    await Promise.resolve();
+    expectReleased(opfs);
+  });
+
+  it.each(['ignored', 'refused'] as const)('says so where modes are %s', async (modes) => {
+    const opfs = new OpfsDouble();
+    opfs.modes = modes;
+    const opening = open(opfs, { ...fresh, share: true });
+    await expect(opening).rejects.toMatchObject({ code: 'ENOTSUP' });
+    await Promise.resolve();
+    expectReleased(opfs);
+    await (await open(opfs, fresh)).close();
+    const readers = open(opfs, { path: fresh.path, share: true }, { readOnly: true });
+    await expect(readers).rejects.toMatchObject({ code: 'EINVAL' });
+  });
+
   it.each([
     ['the lock', true, 'NoModificationAllowedError'],
     ['the handle', false, 'NoModificationAllowedError'],

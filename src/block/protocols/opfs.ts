@@ -7,7 +7,7 @@ import { BlockError } from '../block-error.ts';
 import type { BlockDriver, DriverState, OpenContext } from '../block-driver.ts';
 import { FileState } from './file-state.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
-import { browserIdb } from './idb-environment.ts';
+import { hasDatabase } from './idb-has.ts';
 import { browserOpfs } from './opfs-environment.ts';
 import type { OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
 import { errnoOfOpfs, isHandleGone } from './opfs-errno.ts';
@@ -68,7 +68,7 @@ export const driver: BlockDriver<FallbackOptions> = withFallback(
   opfsDriver(browserOpfs),
   browserOpfs,
   {
-    has: (database) => browserIdb.has(database),
+    has: hasDatabase,
     load: async () => (await import('./idb.ts')).driver,
   },
 );
