@@ -16,7 +16,7 @@ test('two IOThreads serve one file in OPFS', async ({ page, sourceURL }) => {
       const place = { driver: 'opfs', path: 'shared.img' };
       const made = { ...place, create: true, size: 1024 * 1024, share: true };
       const threads = await Promise.all([startIOThread(), startIOThread()]);
-      const disk = await openDisk({ driver: 'raw', file: made }, { thread: threads[0]! });
+      const disk = await openDisk({ driver: 'raw', file: made }, { thread: threads[0] });
       const memory = manyQueuesMemory(2);
       const iothreadVqMapping = threads.map((iothread) => ({ iothread }));
       const device = await disk.attachDevice({ ...memory, id: 'vda', iothreadVqMapping });
@@ -41,9 +41,10 @@ test('two IOThreads serve one file in OPFS', async ({ page, sourceURL }) => {
       await device.remove();
       await disk.close();
       for (const thread of threads) await thread.close();
-      await using again = await openDisk({ driver: 'raw', file: place });
+      const again = await openDisk({ driver: 'raw', file: place });
       const all = new Uint8Array(64 * 4096);
       await again.read(0, all);
+      await again.close();
       const kept = all.every((byte, at) => byte === Math.floor(at / 4096) + 1);
       return { statuses: [...new Set(statuses)], wrong, requests, second, kept };
     },
