@@ -11,6 +11,7 @@ import type { BlockDriver } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { createImage, removeImage } from './create.ts';
 import { whileAllDrained } from './drain.ts';
+import { flushGraph } from './flush-all.ts';
 import { Graph } from './graph.ts';
 import { attachGraph, detachGraph } from './move.ts';
 import { openGraph } from './open.ts';
@@ -160,6 +161,19 @@ it('moves away whenever a check comes, which hears of it', async () => {
     const found = await checking;
     if (found instanceof Error) expect(found).toMatchObject({ code: 'ENOMEDIUM' });
     else expect(found).toMatchObject({ corruptions: 0, checkErrors: 0 });
+  }
+});
+
+it('moves away whenever all is flushed, which waits for what is on its way', async () => {
+  for (let turns = 0; turns < 16; turns++) {
+    graph = new Graph(testContext());
+    put('top', 0, 0);
+    const backend = await overlay();
+    expect(await write(backend, 7)).toBe(OK);
+    const moving = detachGraph(graph, 'disk');
+    for (let i = 0; i < turns; i++) await later();
+    await flushGraph(graph);
+    expect((await moving).nodes, `${turns} turns`).toHaveLength(4);
   }
 });
 

@@ -1,10 +1,10 @@
 // Control calls that few sessions make: in a file of their own, so that the others need not load it.
 // Those that are jobs are in `job-bodies.ts`.
 
-import type { Ret } from '../base/ret.ts';
+import type { MaybeRet, Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { whileAllDrained } from '../block/drain.ts';
-import { flushAll } from '../block/flush-all.ts';
+import { flushGraph } from '../block/flush-all.ts';
 import { attachGraph, planMove, prepareAttach } from '../block/move.ts';
 import type { AttachOptions, MovedGraph } from '../block/move.ts';
 import { PERM_ALL, PERM_RESIZE } from '../block/permissions.ts';
@@ -64,11 +64,16 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
   }
 
   async blockFlush(nodeName: string): Promise<void> {
-    expectOk(await this.#server.graph.get(nodeName).flush(), `flush of '${nodeName}'`, nodeName);
+    const { graph } = this.#server;
+    const flush = (): MaybeRet => graph.get(nodeName).flush();
+    // What moves, or is reopened, is left alone meanwhile.
+    const moving = graph.isMoving(graph.get(nodeName));
+    const ret = await (moving ? graph.changes.withLock(flush) : flush());
+    expectOk(ret, `flush of '${nodeName}'`, nodeName);
   }
 
   async blockFlushAll(): Promise<void> {
-    await flushAll(this.#server.graph.nodes);
+    await flushGraph(this.#server.graph);
   }
 
   async blockDrainAll(): Promise<void> {

@@ -117,10 +117,12 @@ export class SimCopies {
     const { world, machine, count } = this.#parts;
     world.note('generation');
     const { io, graph } = machine;
-    const before = graph.get(DISK).writeGeneration;
+    const { writeGeneration, state } = graph.get(DISK);
     const first = await io.call('generation', () => graph.get(DISK).generation());
     const second = await io.call('generation', () => graph.get(DISK).generation());
-    const same = graph.get(DISK).writeGeneration === before;
+    const after = graph.get(DISK);
+    // Opened for reading only, a file is known by its date; for writing, by what it was opened for.
+    const same = after.writeGeneration === writeGeneration && after.state === state;
     if (same && first !== second)
       throw new OracleError('another generation, but nothing was written');
     count('generation');

@@ -5,7 +5,7 @@ import { IOVector } from '../base/io-vector.ts';
 import { EPERM } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { whileAllDrained } from '../block/drain.ts';
-import { flushAll } from '../block/flush-all.ts';
+import { flushGraph } from '../block/flush-all.ts';
 import { activateAll, inactivateAll } from '../block/inactivate.ts';
 import type { Acting, ActParts } from './act-parts.ts';
 import { OracleError } from './disk-oracle.ts';
@@ -30,7 +30,7 @@ export class SimUpheaval {
     const began = oracle.now;
     await io.call('flush all', async () => {
       graph.get(DISK);
-      await machine.during('flushAll', () => flushAll(graph.nodes));
+      await machine.during('flushAll', () => flushGraph(graph));
     });
     oracle.flushed(began);
     count('flush all');
