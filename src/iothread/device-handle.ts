@@ -51,8 +51,6 @@ export class DeviceHandle {
     this.ringToo = undefined;
     this.#watch();
     for (let q = 0; q < this.channel.numQueues; q++) this.kick(q);
-    // A message that said so may have come while no thread was known to have the device.
-    this.called();
   }
 
   #watch(): void {
