@@ -131,6 +131,27 @@ describe('a disk that hops between two IOThreads under load', () => {
 });
 
 describe('a move', () => {
+  it('loses no call of the device where calls are messages, as in Firefox', async () => {
+    const waitAsync = Object.getOwnPropertyDescriptor(Atomics, 'waitAsync')!;
+    Reflect.deleteProperty(Atomics, 'waitAsync');
+    try {
+      const disk = await openOn(left, await qcow2('called.qcow2'));
+      const data = new Uint8Array(4096);
+      for (let hop = 0; hop < 40; hop++) {
+        let over = false;
+        const writing = [0, 1, 2, 3].map(async (lane) => {
+          while (!over) await disk.write(lane * 4096, data);
+        });
+        await disk.moveTo(disk.thread === left ? right : left);
+        over = true;
+        // Nothing comes after these that could tell of them.
+        await Promise.all(writing);
+      }
+    } finally {
+      Object.defineProperty(Atomics, 'waitAsync', waitAsync);
+    }
+  });
+
   it('ends the thread that the disk had to itself, and keeps events coming', async () => {
     const events: IOThreadEvent[] = [];
     const disk = await Disk.open(

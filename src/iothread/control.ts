@@ -177,21 +177,6 @@ export type { BackingPolicy };
 /** A node that is about to move. */
 export type MovingNode = Pick<MovedNode, 'nodeName' | 'driver'>;
 
-/** What moves together. */
-export interface MovePlan {
-  readonly nodes: readonly MovingNode[];
-  /** Ids of devices. */
-  readonly devices: readonly string[];
-}
-
-/** What a move came to. */
-export interface GraphSent {
-  /** Ids of the devices that went along. */
-  readonly devices: readonly string[];
-  /** How long they stood still, nanoseconds. */
-  readonly pauseNs: number;
-}
-
 /** What the worker sends unasked; everything else is Comlink's. */
 export type WorkerMessage =
   | { readonly diskplane: 'event'; readonly event: IOThreadEvent }
@@ -266,17 +251,14 @@ export interface IOThreadControl {
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
   /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
-  blockdevPlanMove(nodeName: string): Promise<MovePlan>;
+  blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]>;
   /** Checks that these nodes could be taken in, and loads what they need. */
   blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void>;
-  /** Move `move`: takes a graph and its devices to the thread that has the other end of `port`. */
-  blockdevSend(move: number, nodeName: string, port: MessagePort): Promise<GraphSent>;
-  /** Move `move`: takes in what comes over `port`. Resolves when it is there. */
-  blockdevReceive(move: number, port: MessagePort): Promise<void>;
-  /** Ends either, because the other thread is gone or its part is over. */
-  blockdevRecall(move: number): Promise<void>;
-  /** Opens what another thread keeps open as well; see `blockdevShare`. */
-  blockdevAttach(shared: MovedGraph): Promise<void>;
+  /** Takes a graph and its devices out of this thread; they are nowhere until attached again. */
+  blockdevDetach(nodeName: string): Promise<MovedGraph>;
+  /** Takes them in. Where that fails, `blockdevTakeBack` answers what to attach elsewhere. */
+  blockdevAttach(moved: MovedGraph): Promise<void>;
+  blockdevTakeBack(): Promise<MovedGraph>;
   /** What another thread opens the same disk with, beside this one. ENOTSUP where a node forbids it. */
   blockdevShare(nodeName: string): Promise<MovedGraph>;
   /** Has a device take no more requests; resolves when the last one is answered. */
@@ -340,10 +322,9 @@ export type SeldomCall =
   | 'blockGeneration'
   | 'blockdevPlanMove'
   | 'blockdevPrepareAttach'
-  | 'blockdevSend'
-  | 'blockdevReceive'
-  | 'blockdevRecall'
+  | 'blockdevDetach'
   | 'blockdevAttach'
+  | 'blockdevTakeBack'
   | 'blockdevShare'
   | 'devicePause'
   | 'deviceResume'

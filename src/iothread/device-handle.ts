@@ -2,7 +2,7 @@
 // polls: `Atomics.waitAsync` where there is one, else a message from the worker. A device without
 // shared memory has no kicks: its requests are messages (message-driver.ts), and so are its calls.
 
-import { EventNotifier, ringDoorbell } from '../aio/event-notifier.ts';
+import { EventNotifier } from '../aio/event-notifier.ts';
 import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
 import type { TransportChannel } from '../virtio/transport-channel.ts';
 
@@ -18,8 +18,6 @@ export class DeviceHandle {
   #doorbells: readonly (Int32Array | undefined)[];
   #notifiers: EventNotifier[] = [];
   #remove: () => Promise<void>;
-  /** @internal Another doorbell that kicks ring. */
-  ringToo: Int32Array | undefined;
   readonly #how: number;
   #listener: (() => void) | null = null;
   #armed = false;
@@ -48,9 +46,10 @@ export class DeviceHandle {
   moved(doorbell: Int32Array | undefined, remove: () => Promise<void>): void {
     this.#doorbells = this.#forEach(doorbell);
     this.#remove = remove;
-    this.ringToo = undefined;
     this.#watch();
     for (let q = 0; q < this.channel.numQueues; q++) this.kick(q);
+    // A message that said so may have come while no thread was known to have the device.
+    this.called();
   }
 
   #watch(): void {
@@ -85,7 +84,6 @@ export class DeviceHandle {
   /** Rings queue `q`'s doorbell: a store, and a wake only if the worker sleeps. */
   kick(q: number): void {
     this.#notifiers[q]?.set();
-    if (this.ringToo !== undefined) ringDoorbell(this.ringToo);
   }
 
   /** Calls back after the device called while armed, or failed. Null stops it. */

@@ -41,11 +41,6 @@ export class DeviceHandles {
     this.#handles.get(id)?.fail(error);
   }
 
-  /** Kicks ring `doorbell` as well: a device is on its way there, perhaps. */
-  ringToo(doorbell: Int32Array | undefined): void {
-    for (const handle of this.#handles.values()) handle.ringToo = doorbell;
-  }
-
   /** Device `id` is served by the thread of `target` from now on: this one again, perhaps. */
   moveTo(target: DeviceHandles, id: string): void {
     const handle = this.#handles.get(id);

@@ -170,7 +170,10 @@ export class IOThread extends GraphCalls {
       const ways = `from '${this.id}' (${this.transport}) to '${target.id}' (${target.transport})`;
       throw new BlockError('ENOTSUP', `'${nodeName}' cannot move ${ways}: not the same transport`);
     }
-    return moveGraph(nodeName, this.#side(), target.#side(), signal);
+    let start = 0;
+    const onPause = (): void => void (start = this.#host.now());
+    await moveGraph(nodeName, this.#side(), target.#side(), onPause, signal);
+    return this.#host.now() - start;
   }
 
   protected call<T>(

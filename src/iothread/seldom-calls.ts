@@ -1,12 +1,13 @@
 // Control calls that few sessions make: in a file of their own, so that the others need not load it.
 // Those that are jobs are in `job-bodies.ts`.
 
+import { transfer } from 'comlink';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { whileAllDrained } from '../block/drain.ts';
 import { flushGraph } from '../block/flush-all.ts';
-import { attachGraph, planMove, prepareAttach } from '../block/move.ts';
-import type { AttachOptions, MovedGraph } from '../block/move.ts';
+import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
+import type { MovedGraph } from '../block/move.ts';
 import { PERM_ALL, PERM_RESIZE } from '../block/permissions.ts';
 import { shareGraph } from '../block/share.ts';
 import { nodeInfo } from '../block/query.ts';
@@ -15,16 +16,13 @@ import { nodeStats } from '../block/query-stats.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
 import type {
   BlockdevOptions,
-  GraphSent,
   IOThreadControl,
   IOThreadStats,
-  MovePlan,
   MovingNode,
   SeldomCall,
 } from './control.ts';
 import type { ControlServer } from './control-server.ts';
 import type { MovedDevice } from './device-table.ts';
-import { GraphCourier } from './graph-courier.ts';
 import { JobBodies } from './job-bodies.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
@@ -33,17 +31,11 @@ import type { MovedPortDevice } from './port-devices.ts';
 export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
   readonly jobs: JobBodies;
   readonly #server: ControlServer;
-  readonly #attach: AttachOptions;
-  readonly #courier: GraphCourier;
+  /** A graph that could not be attached, for the page to bring back to where it was. */
+  #comingBack: MovedGraph | undefined;
 
   constructor(server: ControlServer) {
     this.#server = server;
-    const { context, graph, devices } = server;
-    this.#attach = {
-      adopt: (backend, user) => devices.adopt(backend, user as MovedDevice | MovedPortDevice),
-      onNotice: (nodeName, message) => server.event({ event: 'NOTICE', nodeName, message }),
-    };
-    this.#courier = new GraphCourier({ context, graph, attach: this.#attach });
     this.jobs = new JobBodies(server.graph, server.jobs);
   }
 
@@ -103,13 +95,9 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     return this.#server.graph.get(nodeName).generation();
   }
 
-  async blockdevPlanMove(nodeName: string): Promise<MovePlan> {
-    const { graph } = this.#server;
-    const { nodes, backends } = planMove(graph, graph.get(nodeName));
-    return {
-      nodes: nodes.map(({ name, driver }) => ({ nodeName: name, driver })),
-      devices: backends.map(({ name }) => name),
-    };
+  async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
+    const { nodes } = planMove(this.#server.graph, this.#server.graph.get(nodeName));
+    return nodes.map(({ name, driver }) => ({ nodeName: name, driver }));
   }
 
   async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
@@ -117,19 +105,26 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     await this.#server.devices.prepare();
   }
 
-  blockdevSend(move: number, nodeName: string, port: MessagePort): Promise<GraphSent> {
-    return this.#courier.send(move, nodeName, port);
-  }
-  blockdevReceive(move: number, port: MessagePort): Promise<void> {
-    return this.#courier.receive(move, port);
-  }
-  async blockdevRecall(move: number): Promise<void> {
-    this.#courier.recall(move);
+  async blockdevDetach(nodeName: string): Promise<MovedGraph> {
+    return handOver(await detachGraph(this.#server.graph, nodeName));
   }
 
-  async blockdevAttach(shared: MovedGraph): Promise<void> {
-    const failure = await attachGraph(this.#server.graph, shared, this.#attach);
-    if (failure !== undefined) throw failure.error;
+  async blockdevAttach(moved: MovedGraph): Promise<void> {
+    const failure = await attachGraph(this.#server.graph, moved, {
+      adopt: (backend, user) =>
+        this.#server.devices.adopt(backend, user as MovedDevice | MovedPortDevice),
+      onNotice: (nodeName, message) => this.#server.event({ event: 'NOTICE', nodeName, message }),
+    });
+    if (failure === undefined) return;
+    this.#comingBack = failure.moved;
+    throw failure.error;
+  }
+
+  async blockdevTakeBack(): Promise<MovedGraph> {
+    const moved = this.#comingBack;
+    if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
+    this.#comingBack = undefined;
+    return handOver(moved);
   }
 
   async blockdevShare(nodeName: string): Promise<MovedGraph> {
@@ -190,4 +185,9 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
 /** Throws what a failure stands for. */
 function expectOk(ret: Ret, what: string, node: string): void {
   if (ret < 0) throw BlockError.fromRet(ret, what, node);
+}
+
+/** Sends buffers that a disk in memory consists of along instead of copying them. */
+function handOver(moved: MovedGraph): MovedGraph {
+  return transfer(moved, [...moved.transfer]);
 }
