@@ -77,8 +77,7 @@ async function commitOverlay(
   job: Job,
   report: Report,
 ): Promise<void> {
-  const refusal = refusalOf(overlay);
-  if (refusal !== undefined) throw refusal;
+  checkCommittable(overlay);
   // Keeps it open, and where it is.
   const user = graph.newBackend({ name: job.id, nodeName: overlay.name, readOnly: true });
   try {
@@ -86,6 +85,11 @@ async function commitOverlay(
   } finally {
     await graph.dropBackend(user);
   }
+}
+
+function checkCommittable(overlay: BlockNode): void {
+  const refusal = refusalOf(overlay);
+  if (refusal !== undefined) throw refusal;
 }
 
 /** Why `node` cannot be committed, whatever else goes on. */
@@ -129,8 +133,7 @@ async function commitLocked(
   job: Job,
   report: Report,
 ): Promise<void> {
-  const refusal = refusalOf(overlay);
-  if (refusal !== undefined) throw refusal;
+  checkCommittable(overlay);
   const base = backingOf(overlay)!.node;
   for (const node of [overlay, base]) checkIdle(graph, node);
   if (!base.readOnly) return commitAlone(graph, overlay, base, job, report);
