@@ -26,6 +26,7 @@ export async function check(
   pace?: Pace,
 ): Promise<CheckResult> {
   refuseUnsupported(image);
+  refuseUnwritten(image);
   if (!image.readOnly && !image.corrupt) {
     await must(image, image.writeBack(true));
     await must(image, image.file.flush());
@@ -109,6 +110,16 @@ function refuseUnsupported(image: Qcow2Image): void {
   if (image.readOnly && (header.autoclearFeatures & AUTOCLEAR_BITMAPS) !== 0n) {
     throw refuse('persistent bitmaps');
   }
+}
+
+/** What is in memory would be compared with what is on disk, which it never got to, or not for certain. */
+function refuseUnwritten({ node, corrupt, frozen, l1, map, refcounts }: Qcow2Image): void {
+  const dirty = l1.dirty || map.cache.dirtyCount > 0 || refcounts.cache.dirtyCount > 0;
+  if (!frozen && !(corrupt && dirty)) return;
+  const message =
+    `${node}: takes no more changes, and what is on disk may differ from what it has in memory: ` +
+    'close it, open it again, and check it then';
+  throw new BlockError('EIO', message, { node });
 }
 
 async function repairLow(image: Qcow2Image, found: References, pace?: Pace): Promise<void> {

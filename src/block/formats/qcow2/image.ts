@@ -64,6 +64,8 @@ export class Qcow2Image {
   /** End of the last cluster ever handed out, bytes; the file beyond it reads as zeroes. */
   allocatedEnd: number;
   corrupt = false;
+  /** See `freeze`. */
+  frozen = false;
   cowBytes = 0;
   /** Memory of the last copy on write, for the next one. */
   spareRegion: MemoryRegion | undefined;
@@ -202,7 +204,7 @@ export class Qcow2Image {
   /** Changes nothing from now on, though the image on disk is good: opened again, it goes on. */
   freeze(why: string): void {
     this.notice(`${this.node}: qcow2: takes no more changes until it is opened again: ${why}`);
-    this.corrupt = true;
+    this.corrupt = this.frozen = true;
   }
 
   /** Waits until the corrupt bit, if there was need of it, is written. */

@@ -2,7 +2,7 @@
 // after a flush: refcounts and data, flush, L2 and L1, flush, and only then do refcounts of freed
 // clusters go down. A power cut between any two writes leaves leaked clusters at most.
 
-import { OK, andThen } from '../../../base/ret.ts';
+import { EIO, OK, andThen } from '../../../base/ret.ts';
 import type { MaybeRet, Ret } from '../../../base/ret.ts';
 import type { Qcow2Image } from './image.ts';
 
@@ -16,7 +16,7 @@ const MAX_FREED_RUNS = 512;
  */
 export function writeBack(image: Qcow2Image, final: boolean): MaybeRet {
   const { map, l1, refcounts, freed } = image;
-  if (image.corrupt) return image.corruption('nothing more is written');
+  if (image.corrupt) return -EIO;
   const tables = map.cache.dirtyCount > 0 || l1.dirty;
   if (!tables && refcounts.cache.dirtyCount === 0 && freed.runs === 0) return OK;
   const fresh = (key: number): boolean => l1.isFresh(Math.floor(key / map.slicesPerTable));
