@@ -29,10 +29,10 @@ export class SimCopies {
   async map(acting: Acting): Promise<void> {
     const { world, machine, count } = this.#parts;
     world.note('map');
-    const { io, backend } = machine;
-    const { length } = backend;
-    const job = (): Job => new Job('map', io);
-    const entries = await io.call('map', () => mapDisk(backend, 0, length, job()));
+    const { entries, length } = await machine.onDisk('map', async ({ io, backend }) => {
+      const bytes = backend.length;
+      return { length: bytes, entries: await mapDisk(backend, 0, bytes, new Job('map', io)) };
+    });
     const end = entries.reduce((at, entry) => (entry.start === at ? at + entry.length : NaN), 0);
     if (end !== length && acting.alone()) {
       throw new OracleError(`the map ends at ${end} of ${length} bytes`);

@@ -2,6 +2,7 @@
 // one after another at moments of the seed's choice.
 
 import { ENOTSUP } from '../base/ret.ts';
+import type { Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Acting, ActParts } from './act-parts.ts';
 import { OracleError } from './disk-oracle.ts';
@@ -105,8 +106,8 @@ export class SimDirector {
   async #drain(acting: Acting): Promise<void> {
     const { world, machine, storage, oracle, count } = this.#parts;
     world.note('drain');
-    const { io, backend, guest } = machine;
-    await io.call('drain', async () => {
+    const { guest } = machine;
+    await machine.onDisk('drain', async ({ io, backend }) => {
       const tickets = guest.takeLeftBehind();
       await backend.whileDrained(async () => {
         for (const ticket of tickets) oracle.over(ticket, false);
@@ -129,10 +130,11 @@ export class SimDirector {
   async #check(): Promise<void> {
     const { world, machine, count } = this.#parts;
     world.note('check');
-    const { io, graph } = machine;
-    const node = graph.get(DISK);
-    if (node.state.check === undefined) return;
-    const found = await io.call('check', () => node.check('none'));
+    const found = await machine.onDisk('check', async ({ graph }) => {
+      const node = graph.get(DISK);
+      return node.state.check === undefined ? undefined : node.check('none');
+    });
+    if (found === undefined) return;
     if (found.corruptions > 0 && found.checkErrors === 0) {
       throw new OracleError(`corrupt while in use: ${found.messages.slice(0, 5).join('; ')}`);
     }
@@ -142,19 +144,26 @@ export class SimDirector {
   #resize(): Promise<void> {
     const { world, machine, oracle, turmoil, count } = this.#parts;
     return turmoil.once('size', async () => {
-      const { io, vcpu, backend, guest } = machine;
+      const { vcpu, guest } = machine;
       const sectors = 8 + world.prng.below(2 * oracle.sectors);
       world.note(`resize to ${sectors} sectors`);
       // What the guest asks for lies in both sizes, once what is under way is over.
       await vcpu.call('limit', () => guest.limit(sectors));
-      await io.call('drain', () => backend.drain());
-      const before = oracle.sectors;
-      const resizing = oracle.resizes(sectors);
-      const ret = await io.call('resize', () => backend.truncate(sectors * SECTOR));
-      // It may be gone, or on another thread, by now.
-      const { length } = machine.backend;
-      oracle.resized(resizing, ret >= 0 ? sectors : length > 0 ? length / SECTOR : before);
-      await vcpu.call('limit', () => guest.limit(Infinity));
+      let ret: Ret;
+      try {
+        await machine.onDisk('drain', ({ backend }) => backend.drain());
+        ret = await machine.onDisk('resize', async ({ backend }) => {
+          const before = oracle.sectors;
+          const resizing = oracle.resizes(sectors);
+          const done = await backend.truncate(sectors * SECTOR);
+          // It may be gone, or on another thread, by now.
+          const { length } = machine.backend;
+          oracle.resized(resizing, done >= 0 ? sectors : length > 0 ? length / SECTOR : before);
+          return done;
+        });
+      } finally {
+        await vcpu.call('limit', () => guest.limit(Infinity));
+      }
       if (ret === -ENOTSUP) return;
       if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
       count('resize');

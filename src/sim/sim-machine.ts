@@ -57,6 +57,13 @@ interface IOThread {
   readonly graph: Graph;
 }
 
+/** The disk on the thread that serves it. */
+export interface ServedDisk {
+  readonly io: SimContext;
+  readonly graph: Graph;
+  readonly backend: BlockBackend;
+}
+
 export class SimMachine {
   readonly page: SimContext;
   readonly vcpu: SimContext;
@@ -112,6 +119,21 @@ export class SimMachine {
     await this.vcpu.call('start', () => {
       this.guest.served(context.doorbell);
       this.guest.start();
+    });
+  }
+
+  /**
+   * Runs `act` on the thread that serves the disk, and answers what it does. Throws ENOENT where the disk is
+   * not there any more, or not yet, by the time that the call arrives.
+   */
+  onDisk<T>(label: string, act: (disk: ServedDisk) => T | Promise<T>): Promise<T> {
+    const { context: io, graph } = this.#here;
+    return io.call(label, () => {
+      const { backend } = this;
+      if (!graph.backends.includes(backend)) {
+        throw new BlockError('ENOENT', `${label}: the disk is elsewhere`);
+      }
+      return act({ io, graph, backend });
     });
   }
 
