@@ -8,6 +8,7 @@ import { WriteWatch } from '../block/jobs/write-watch.ts';
 import { Quiescence } from '../block/quiescence.ts';
 import { withoutFlushes } from './canary.ts';
 import type { Canary, Patch } from './canary.ts';
+import { DISK } from './sim-machine.ts';
 import type { Upheaval } from './sim-machine.ts';
 import type { ScenarioSeams } from './sim-scenario.ts';
 
@@ -28,12 +29,16 @@ function during(what: Upheaval): { readonly seams: ScenarioSeams; readonly on: (
   return { seams, on: () => within > 0 };
 }
 
-/** Has `what` make nothing durable; a qcow2 image flushes once more as it is closed. */
-function unflushed(patch: Patch, what: Upheaval): ScenarioSeams {
+/** Has `what` make nothing durable of `nodes`; a qcow2 image flushes once more as it is closed. */
+function unflushed(
+  patch: Patch,
+  what: Upheaval,
+  nodes: (node: BlockNode) => boolean = () => true,
+): ScenarioSeams {
   const { seams, on } = during(what);
   for (const method of ['flush', 'lastFlush'] as const) {
     patch(BlockNode.prototype, method, (original) => function () {
-      return on() ? OK : original.call(this);
+      return on() && nodes(this) ? OK : original.call(this);
     }); // prettier-ignore
   }
   return seams;
@@ -94,6 +99,40 @@ export const CONTROL_CANARIES: readonly Canary[] = [
     plant: (patch) => {
       patch(WriteWatch.prototype, 'check', () => () => {});
       patch(WriteWatch.prototype, 'end', () => () => Promise.resolve());
+    },
+  },
+  {
+    name: 'an overlay emptied before what it held is durable in the base',
+    plant: (patch) =>
+      unflushed(
+        patch,
+        'commit',
+        ({ driver, options }) => driver !== 'qcow2' && options['disk'] !== 'top',
+      ),
+  },
+  {
+    name: 'a commit that skips a cluster',
+    plant: (patch, prng) => {
+      const { seams, on } = during('commit');
+      patch(BlockNode.prototype, 'blockStatus', (original) => async function (offset, bytes) {
+        const status = await original.call(this, offset, bytes);
+        if (typeof status === 'number' || !on() || this.name !== DISK || prng.chance(80)) return status;
+        return { ...status, allocated: false };
+      }); // prettier-ignore
+      return seams;
+    },
+  },
+  {
+    name: 'a commit that leaves in the overlay what it held',
+    plant: (patch) => {
+      const { seams, on } = during('commit');
+      patch(BlockNode.prototype, 'become', (original) => function (opened) {
+        const { state } = opened;
+        const makeEmpty = state.makeEmpty?.bind(state);
+        if (makeEmpty !== undefined) Object.assign(state, { makeEmpty: () => (on() ? OK : makeEmpty()) });
+        original.call(this, opened);
+      }); // prettier-ignore
+      return seams;
     },
   },
 ];

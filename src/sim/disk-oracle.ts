@@ -6,21 +6,15 @@
 
 import { BackingOracle } from './backing-oracle.ts';
 import type { Backings } from './backing-oracle.ts';
+import { OracleError } from './oracle-error.ts';
+import { endOf, originsOf, settled, superseded } from './sector-change.ts';
+import type { Change } from './sector-change.ts';
 import { BASE, SECTOR, ZERO, describeSector, sectorValue } from './sector-value.ts';
 
 /** A sector that holds nothing of its own: what is below shows. */
 export const THROUGH: number = BASE;
-
-/** One change of one sector. */
-interface Change {
-  /** What the sector may hold by it. */
-  readonly values: readonly number[];
-  /** When it was asked for, and when it was over; ticks of the oracle. */
-  readonly issued: number;
-  done: number;
-  /** It was answered with success, and took effect for certain. */
-  sure: boolean;
-}
+/** Before all that ever was. */
+const NONE = -1;
 
 /** A request under way. */
 export interface Ticket {
@@ -38,15 +32,17 @@ export interface Reading {
   readonly backings: Backings;
 }
 
+/** A commit under way: a copy of the disk into `into`, its backing image. */
+export interface Committing {
+  readonly into: number;
+  readonly began: number;
+  readonly copy: Reading;
+}
+
 /** A resize under way. */
 export interface Resizing {
   readonly wanted: number;
   readonly changes: readonly Change[];
-}
-
-/** A broken promise. */
-export class OracleError extends Error {
-  override readonly name = 'OracleError';
 }
 
 export class DiskOracle {
@@ -57,6 +53,9 @@ export class DiskOracle {
   readonly #readings = new Set<Reading>();
   readonly backing: BackingOracle;
   #tick = 0;
+  /** When the last commit began that went well, and when the last of all ended. */
+  #committed = NONE;
+  #commitEnded = NONE;
 
   /** A disk in which nothing was written, above `backing`. */
   constructor(sectors: number, backing: BackingOracle) {
@@ -100,6 +99,45 @@ export class DiskOracle {
     });
   }
 
+  /** All of it is put into the backing image, so that nothing changes for who reads it. */
+  commits(): Committing {
+    const began = ++this.#tick;
+    this.#commitEnded = Infinity;
+    this.backing.commits();
+    return { into: this.backing.now[0]!, began, copy: this.reads(0, this.sectors) };
+  }
+
+  /**
+   * That is over. Where it went well it is as durable as a flush, the disk is empty but for what came after
+   * it, and the backing image, of which `base` is the content, is a copy. Throws OracleError.
+   */
+  committed({ into, began, copy }: Committing, ok: boolean, base: Uint8Array): void {
+    this.#commitEnded = ++this.#tick;
+    if (ok) this.copied(copy, base, 'is committed as');
+    else this.read(copy, undefined);
+    this.backing.committed(into, base, ok);
+    if (!ok) return;
+    this.flushed(began);
+    this.#committed = began;
+    this.#sectors.forEach((changes, sector) => {
+      if (changes.some(({ done }) => done >= began)) this.backing.touch(sector);
+    });
+  }
+
+  /** `to`, one of BACKINGS, is to be below, and shows where what was committed was. */
+  replaces(to: number): void {
+    const at = ++this.#tick;
+    this.#sectors.forEach((changes, sector) => {
+      const place = this.#placeOf(changes);
+      if (place === 'disk' || !this.#mayBeBelow(sector, changes)) return;
+      const sure = place === 'base';
+      if (sure) this.#sectors[sector] = [];
+      this.#add(sector, { values: [THROUGH], issued: at, done: at, sure });
+    });
+    this.#committed = this.#commitEnded = NONE;
+    this.backing.replaces(to);
+  }
+
   /** A write or discard is over. One that failed may have done any part of its work. */
   over({ kind, changes }: Ticket, ok: boolean): void {
     const done = ++this.#tick;
@@ -140,7 +178,8 @@ export class DiskOracle {
       // What nobody changed meanwhile stays as it was seen.
       if (changes.length > 1 && changes.every((change) => change.done < reading.issued)) {
         const { issued } = reading;
-        this.#sectors[sector]?.push({ values, issued, done, sure: true });
+        const of = changes.flatMap(originsOf);
+        this.#sectors[sector]?.push({ values, issued, done, sure: true, of });
       }
     });
   }
@@ -149,7 +188,7 @@ export class DiskOracle {
    * `bytes` are a copy of the disk, made since `reading` began, that passes for the disk of one moment: one
    * at which all that it shows was there at once. Throws OracleError.
    */
-  copied(reading: Reading, bytes: Uint8Array): void {
+  copied(reading: Reading, bytes: Uint8Array, how = 'is copied as'): void {
     this.#readings.delete(reading);
     this.backing.seen(reading.backings);
     let [from, until] = [0, Infinity];
@@ -157,7 +196,7 @@ export class DiskOracle {
     for (let sector = 0; sector < sectors; sector++) {
       const changes = reading.seen[sector]!;
       const at = sector * SECTOR;
-      const values = this.#check(bytes, at, sector, changes, reading.backings, 'is copied as');
+      const values = this.#check(bytes, at, sector, changes, reading.backings, how);
       const shown = changes.filter((change) =>
         change.values.some((value) => values.includes(value)),
       );
@@ -177,10 +216,11 @@ export class DiskOracle {
     const before = this.sectors;
     this.#lengths.unshift({ sectors: wanted, done: Infinity });
     while (this.#sectors.length < wanted) this.#sectors.push([settled([ZERO], 0)]);
-    // Where there is no backing image, zeroes need not be written: one that comes later shows.
-    const values = this.backing.now.includes(ZERO) ? [ZERO, THROUGH] : [ZERO];
     const changes: Change[] = [];
     for (let sector = Math.min(before, wanted); sector < Math.max(before, wanted); sector++) {
+      // Where no backing image reaches, zeroes need not be written: a longer one that comes later shows.
+      const bare = this.backing.now.includes(ZERO) || this.backing.endsBefore(sector);
+      const values = bare ? [ZERO, THROUGH] : [ZERO];
       const change = { values, issued, done: Infinity, sure: false };
       changes.push(change);
       this.#add(sector, change);
@@ -219,8 +259,13 @@ export class DiskOracle {
       const changes = this.#sectors[sector]!;
       const at = sector * SECTOR;
       const values = this.#check(bytes, at, sector, changes, backings, 'after a cut holds');
+      const place = this.#placeOf(changes);
+      if (place === 'base') return [settled([THROUGH], this.#tick)];
+      const below = sectorValue(bytes, at, sector) === this.backing.at(sector);
+      if (place === 'unknown' && below) values.push(THROUGH);
       return [settled(values, this.#tick)];
     });
+    this.#committed = this.#commitEnded = NONE;
     this.backing.seen(backings);
     this.#lengths = [{ sectors, done: this.#tick }];
   }
@@ -243,6 +288,19 @@ export class DiskOracle {
     for (const reading of this.#readings) reading.seen[sector - reading.first]?.push(change);
   }
 
+  /** Where commits have left what a sector holds. */
+  #placeOf(changes: readonly Change[]): 'disk' | 'base' | 'unknown' {
+    const origins = changes.flatMap(originsOf);
+    if (origins.every(({ done }) => done < this.#committed)) return 'base';
+    return origins.every(({ issued }) => issued > this.#commitEnded) ? 'disk' : 'unknown';
+  }
+
+  /** Whether the backing image holds what the disk may hold there. */
+  #mayBeBelow(sector: number, changes: readonly Change[]): boolean {
+    const below = this.backing.at(sector);
+    return changes.some(({ values }) => values.includes(below) || values.includes(THROUGH));
+  }
+
   #current(sector: number): Change[] {
     const changes = this.#sectors[sector]!;
     if (changes.length === 1) return changes.slice();
@@ -258,7 +316,7 @@ export class DiskOracle {
     changes: readonly Change[],
     backings: Backings,
     what: string,
-  ): readonly number[] {
+  ): number[] {
     const value = sectorValue(bytes, at, sector);
     const allowed = [...new Set(changes.flatMap(({ values }) => values))];
     const below = allowed.includes(THROUGH) ? this.backing.allowed(sector, backings) : [];
@@ -272,18 +330,4 @@ export class DiskOracle {
         `allowed: ${[...new Set([...own, ...below])].join(', ')} (0 zeroes, ${BASE} backing image)`,
     );
   }
-}
-
-function settled(values: readonly number[], at: number): Change {
-  return { values, issued: at, done: at, sure: true };
-}
-
-function superseded(change: Change, by: readonly Change[]): boolean {
-  return by.some((later) => change.done < later.issued);
-}
-
-/** When at the latest `change` showed no more, for another of `changes` did. */
-function endOf(change: Change, changes: readonly Change[]): number {
-  const later = changes.filter(({ sure, issued }) => sure && change.done < issued);
-  return Math.min(...later.map(({ done }) => done));
 }

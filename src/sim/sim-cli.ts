@@ -28,7 +28,7 @@ const KINDS = [
   'read', 'write', 'zeroes', 'discard', 'flush', 'failed request', 'guest reset',
   'move', 'drain', 'check', 'resize', 'map', 'convert', 'generation', 'failed act', 'power cut', 'shutdown', 'inspection',
   'drain all', 'flush all', 'export', 'reopen', 'reopen read-only', 'reopen over another backing', 'reopen over another file',
-  'reopen refused', 'inactivate', 'activate', 'activate refused', 'make empty', 'close all',
+  'reopen refused', 'inactivate', 'activate', 'activate refused', 'make empty', 'commit', 'close all',
 ]; // prettier-ignore
 
 /** What was tried, whether or not it went well. */

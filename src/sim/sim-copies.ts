@@ -12,8 +12,8 @@ import { mapDisk } from '../block/jobs/map.ts';
 import { openGraph } from '../block/open.ts';
 import { calmly } from './act-parts.ts';
 import type { Acting, ActParts } from './act-parts.ts';
-import { OracleError } from './disk-oracle.ts';
 import type { Reading } from './disk-oracle.ts';
+import { OracleError } from './oracle-error.ts';
 import { SimFile } from './sim-file.ts';
 import { DISK } from './sim-machine.ts';
 
@@ -50,7 +50,9 @@ export class SimCopies {
     const reading = oracle.reads(0, oracle.sectors);
     let done = false;
     try {
-      await io.call('convert', () => convertDisk(graph, DISK, target, new Job(disk, io)));
+      await this.#perhapsWritten(() =>
+        io.call('convert', () => convertDisk(graph, DISK, target, new Job(disk, io))),
+      );
       done = true;
     } catch (error) {
       if (!(error instanceof BlockError) || error.code !== 'ESTALE') throw error;
@@ -82,21 +84,23 @@ export class SimCopies {
     const reading = oracle.reads(0, oracle.sectors);
     let bytes: Uint8Array | undefined;
     try {
-      bytes = await io.call('export', async () => {
-        const stream = await ImageExport.begin(graph, DISK, format, new Job(disk, io));
-        try {
-          const image = new Uint8Array(stream.length);
-          let at = 0;
-          for (let part = givesUp ? undefined : await stream.next(); part !== undefined;) {
-            image.set(part, at);
-            at += part.length;
-            part = await stream.next();
+      const copying = (): Promise<Uint8Array | undefined> =>
+        io.call('export', async () => {
+          const stream = await ImageExport.begin(graph, DISK, format, new Job(disk, io));
+          try {
+            const image = new Uint8Array(stream.length);
+            let at = 0;
+            for (let part = givesUp ? undefined : await stream.next(); part !== undefined;) {
+              image.set(part, at);
+              at += part.length;
+              part = await stream.next();
+            }
+            return givesUp ? undefined : image;
+          } finally {
+            await stream.close();
           }
-          return givesUp ? undefined : image;
-        } finally {
-          await stream.close();
-        }
-      });
+        });
+      bytes = await this.#perhapsWritten(copying);
     } catch (error) {
       if (!(error instanceof BlockError) || error.code !== 'ESTALE') throw error;
       count('stale export');
@@ -126,6 +130,26 @@ export class SimCopies {
     if (same && first !== second)
       throw new OracleError('another generation, but nothing was written');
     count('generation');
+  }
+
+  /** Runs `copy`, at times while the guest is at work for certain. */
+  async #perhapsWritten<T>(copy: () => Promise<T>): Promise<T> {
+    const { machine, storage, world } = this.#parts;
+    if (world.prng.chance(40)) return copy();
+    const { vcpu, guest } = machine;
+    let over = false;
+    storage.busy += 1;
+    const copying = copy().finally(() => {
+      storage.busy -= 1;
+      over = true;
+    });
+    const results = await Promise.allSettled([
+      copying,
+      vcpu.call('guest', () => guest.alternate(() => !over)),
+    ]);
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return copying;
   }
 
   /** Opens the copy, and compares. */

@@ -5,8 +5,9 @@ import { ENOTSUP } from '../base/ret.ts';
 import type { Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Acting, ActParts } from './act-parts.ts';
-import { OracleError } from './disk-oracle.ts';
+import { OracleError } from './oracle-error.ts';
 import { SECTOR } from './sector-value.ts';
+import { SimCommit } from './sim-commit.ts';
 import { SimCopies } from './sim-copies.ts';
 import { DISK } from './sim-machine.ts';
 import { SimReopen } from './sim-reopen.ts';
@@ -29,6 +30,7 @@ export class SimDirector {
     const reopen = new SimReopen(parts);
     const upheaval = new SimUpheaval(parts, reopen);
     const copies = new SimCopies(parts);
+    const commit = new SimCommit(parts);
     this.#choices = [
       { name: 'move', weight: 8, act: () => this.#move() },
       { name: 'drain', weight: 4, act: (acting) => this.#drain(acting) },
@@ -36,10 +38,10 @@ export class SimDirector {
       { name: 'flush all', weight: 4, act: () => upheaval.flushAll() },
       { name: 'check', weight: 4, act: () => this.#check() },
       { name: 'guest reset', weight: 4, act: () => this.#reset() },
-      { name: 'resize', weight: 4, act: () => this.#resize() },
+      { name: 'resize', weight: 6, act: () => this.#resize() },
       { name: 'map', weight: 3, act: (acting) => copies.map(acting) },
-      { name: 'convert', weight: 4, act: () => copies.convert() },
-      { name: 'export', weight: 4, act: () => copies.export() },
+      { name: 'convert', weight: 6, act: () => copies.convert() },
+      { name: 'export', weight: 6, act: () => copies.export() },
       { name: 'generation', weight: 4, act: () => copies.generation() },
       { name: 'reopen', weight: 4, act: (acting) => reopen.options(acting) },
       { name: 'reopen read-only', weight: 4, act: (acting) => reopen.readOnly(acting) },
@@ -47,6 +49,7 @@ export class SimDirector {
       { name: 'reopen refused', weight: 2, act: (acting) => reopen.refused(acting) },
       { name: 'inactivate', weight: 4, act: (acting) => upheaval.inactivate(acting) },
       { name: 'make empty', weight: 8, act: (acting) => upheaval.makeEmpty(acting) },
+      { name: 'commit', weight: 12, act: (acting) => commit.commit(acting) },
     ];
     this.#total = this.#choices.reduce((sum, { weight }) => sum + weight, 0);
   }
@@ -141,33 +144,43 @@ export class SimDirector {
     count('check');
   }
 
+  /** To another size; from a smaller one back at times: what was cut off is there again, and holds zeroes. */
   #resize(): Promise<void> {
-    const { world, machine, oracle, turmoil, count } = this.#parts;
+    const { world, oracle, turmoil, cutSoon } = this.#parts;
+    const { prng } = world;
     return turmoil.once('size', async () => {
-      const { vcpu, guest } = machine;
-      const sectors = 8 + world.prng.below(2 * oracle.sectors);
-      world.note(`resize to ${sectors} sectors`);
-      // What the guest asks for lies in both sizes, once what is under way is over.
-      await vcpu.call('limit', () => guest.limit(sectors));
-      let ret: Ret;
-      try {
-        await machine.onDisk('drain', ({ backend }) => backend.drain());
-        ret = await machine.onDisk('resize', async ({ backend }) => {
-          const before = oracle.sectors;
-          const resizing = oracle.resizes(sectors);
-          const done = await backend.truncate(sectors * SECTOR);
-          // It may be gone, or on another thread, by now.
-          const { length } = machine.backend;
-          oracle.resized(resizing, done >= 0 ? sectors : length > 0 ? length / SECTOR : before);
-          return done;
-        });
-      } finally {
-        await vcpu.call('limit', () => guest.limit(Infinity));
-      }
-      if (ret === -ENOTSUP) return;
-      if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
-      count('resize');
+      const before = oracle.sectors;
+      if (prng.chance(20)) cutSoon();
+      await this.#resizeTo(8 + prng.below(prng.pick([1, 2]) * before));
+      if (oracle.sectors < before && prng.chance(80)) await this.#resizeTo(before);
+      if (prng.chance(60)) cutSoon();
     });
+  }
+
+  async #resizeTo(sectors: number): Promise<void> {
+    const { world, machine, oracle, count } = this.#parts;
+    const { vcpu, guest } = machine;
+    world.note(`resize to ${sectors} sectors`);
+    // What the guest asks for lies in both sizes, once what is under way is over.
+    await vcpu.call('limit', () => guest.limit(sectors));
+    let ret: Ret;
+    try {
+      await machine.onDisk('drain', ({ backend }) => backend.drain());
+      ret = await machine.onDisk('resize', async ({ backend }) => {
+        const before = oracle.sectors;
+        const resizing = oracle.resizes(sectors);
+        const done = await backend.truncate(sectors * SECTOR);
+        // It may be gone, or on another thread, by now.
+        const { length } = machine.backend;
+        oracle.resized(resizing, done >= 0 ? sectors : length > 0 ? length / SECTOR : before);
+        return done;
+      });
+    } finally {
+      await vcpu.call('limit', () => guest.limit(Infinity));
+    }
+    if (ret === -ENOTSUP) return;
+    if (ret < 0) throw BlockError.fromRet(ret, 'resize', DISK);
+    count('resize');
   }
 
   async #reset(): Promise<void> {

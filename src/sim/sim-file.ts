@@ -58,6 +58,11 @@ export class SimFile {
     target.set(this.#bytes.subarray(offset, offset + target.length));
   }
 
+  /** All that its readers see. */
+  content(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
   /** Puts bytes into the cache. Those behind the end are dropped: the file was cut meanwhile. */
   write({ offset, bytes }: Landing): void {
     const fits = Math.min(bytes.length, this.#length - offset);

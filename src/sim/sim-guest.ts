@@ -17,9 +17,9 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
 } from '../virtio/spec.ts';
 import { VirtioBlkDriver } from '../virtio/virtio-blk-driver.ts';
-import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle, Reading, Ticket } from './disk-oracle.ts';
 import type { Asked, DiskPhase } from './disk-phase.ts';
+import { OracleError } from './oracle-error.ts';
 import { SECTOR, ZERO, fillSectors } from './sector-value.ts';
 import type { RingKind } from './sim-rings.ts';
 
@@ -46,6 +46,8 @@ export interface GuestParts {
   /** Whether a request that failed may have failed. */
   readonly mayFail: () => boolean;
   readonly count: (kind: string) => void;
+  /** Has the power fail a few events from now. */
+  readonly cutSoon: () => void;
 }
 
 export class SimGuest {
@@ -58,6 +60,8 @@ export class SimGuest {
   #full: (() => void)[] = [];
   #resetting = false;
   #limit = Infinity;
+  /** Requests under way, and the shortest that the disk may have been meanwhile. */
+  readonly #asked = new Set<{ sectors: number }>();
   #leftBehind: Ticket[] = [];
   #writes = 2;
   #requests = 0;
@@ -77,6 +81,7 @@ export class SimGuest {
   /** The disk may be shorter soon: stays below `sectors`. */
   limit(sectors: number): void {
     this.#limit = sectors;
+    for (const asked of this.#asked) asked.sectors = Math.min(asked.sectors, sectors);
   }
 
   /** What was left behind by resets; whoever takes it sees to it that the device comes to rest. */
@@ -108,6 +113,21 @@ export class SimGuest {
       }
     };
     await Promise.all(Array.from({ length: tasks }, task));
+  }
+
+  /**
+   * Writes near the start and near the end of the disk, by turns, one after the other: who reads one end before the
+   * other sees an order that never was. Ends when `goesOn` says so, or after a while.
+   */
+  async alternate(goesOn: () => boolean): Promise<void> {
+    const { oracle, vcpu } = this.#parts;
+    for (let turn = 0; turn < 16 && goesOn(); turn++) {
+      const pause = this.#prng.pick([0, 0, 0, 200_000, 1e6]);
+      if (pause > 0) await vcpu.sleep(pause);
+      const sectors = Math.min(oracle.sectors, this.#limit);
+      const quarter = this.#prng.below(Math.ceil(sectors / 4));
+      await this.#write({ first: turn % 2 === 0 ? quarter : sectors - 1 - quarter, count: 1 });
+    }
   }
 
   /** Interrupt. */
@@ -168,9 +188,8 @@ export class SimGuest {
     return { first, count: Math.min(count, sectors - first, 64) };
   }
 
-  #write(): Promise<void> {
+  #write({ first, count } = this.#range()): Promise<void> {
     const { oracle } = this.#parts;
-    const { first, count } = this.#range();
     const value = this.#writes++;
     const data = new Uint8Array(count * SECTOR);
     fillSectors(data, first, value);
@@ -238,8 +257,9 @@ export class SimGuest {
   }
 
   async #flush(): Promise<void> {
-    const { oracle } = this.#parts;
+    const { oracle, cutSoon } = this.#parts;
     const none = new Uint8Array(0);
+    if (this.#prng.chance(10)) cutSoon();
     await this.#request(
       'flush',
       VIRTIO_BLK_T_FLUSH,
@@ -273,6 +293,8 @@ export class SimGuest {
     world.note(`#${number} ${label}`);
     driver.put(slot, 0, data);
     const begun = begin();
+    const range = { sectors: Math.min(this.#parts.oracle.sectors, this.#limit) };
+    this.#asked.add(range);
     driver.submit(slot, type, sector * SECTOR);
     const answered = new Promise<number>((resolve) => {
       this.#waiting.set(slot, (status) => {
@@ -285,6 +307,7 @@ export class SimGuest {
     driver.kick();
     if (driver.enableCalls()) this.called();
     const status = await answered;
+    this.#asked.delete(range);
     const took = vcpu.now() - asked;
     if (took > PATIENCE_NS) throw new OracleError(`#${number} took ${took / 1e9} seconds`);
     const fails = phase.fails(mark, ASKED.get(type) ?? 'change');
@@ -294,7 +317,7 @@ export class SimGuest {
     if (status > VIRTIO_BLK_S_OK) {
       this.#parts.count('failed request');
       // One that lies past the end of a disk that was cut meanwhile.
-      const outside = last > Math.min(this.#parts.oracle.sectors, this.#limit);
+      const outside = last > Math.min(this.#parts.oracle.sectors, range.sectors);
       if (fails === 'must not' && !outside && !this.#parts.mayFail()) {
         throw new OracleError(`#${number} ${label}: status ${status}, but nothing failed below`);
       }

@@ -16,9 +16,9 @@ import { TransportChannel } from '../virtio/transport-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { RingPositions } from '../virtio/virtio-blk.ts';
 import type { Virtqueue } from '../virtio/virtqueue.ts';
-import { OracleError } from './disk-oracle.ts';
 import type { DiskOracle } from './disk-oracle.ts';
 import type { DiskPhase } from './disk-phase.ts';
+import { OracleError } from './oracle-error.ts';
 import { SimGuest } from './sim-guest.ts';
 import type { RingKind } from './sim-rings.ts';
 
@@ -37,7 +37,7 @@ export interface MachineSeams {
   readonly during?: (what: Upheaval, run: () => Promise<void>) => Promise<void>;
 }
 
-export type Upheaval = 'reopen' | 'inactivate' | 'makeEmpty' | 'flushAll' | 'closeAll';
+export type Upheaval = 'reopen' | 'inactivate' | 'makeEmpty' | 'flushAll' | 'closeAll' | 'commit';
 
 export interface MachineParts {
   readonly world: SimWorld;
@@ -49,6 +49,8 @@ export interface MachineParts {
   readonly cluster: number;
   readonly mayFail: () => boolean;
   readonly count: (kind: string) => void;
+  /** Has the power fail a few events from now. */
+  readonly cutSoon: () => void;
   readonly seams: MachineSeams;
 }
 
@@ -78,7 +80,7 @@ export class SimMachine {
   #device: VirtioBlk | undefined;
 
   constructor(parts: MachineParts) {
-    const { world, name, rings, oracle, phase, cluster, mayFail, count } = parts;
+    const { world, name, rings, oracle, phase, cluster, mayFail, count, cutSoon } = parts;
     this.#parts = parts;
     this.page = world.newContext(`page${name}`, { mayBlock: false });
     this.vcpu = world.newContext(`vcpu${name}`);
@@ -90,7 +92,7 @@ export class SimMachine {
     const { vcpu } = this;
     const channel = this.#channel;
     this.guest = new SimGuest({
-      world, vcpu, channel, rings, oracle, phase, cluster, mayFail, count,
+      world, vcpu, channel, rings, oracle, phase, cluster, mayFail, count, cutSoon,
     }); // prettier-ignore
   }
 

@@ -11,7 +11,7 @@ import { reopenNodes } from '../block/reopen.ts';
 import { calmly } from './act-parts.ts';
 import type { Acting, ActParts } from './act-parts.ts';
 import { BACKINGS } from './backing-oracle.ts';
-import { OracleError } from './disk-oracle.ts';
+import { OracleError } from './oracle-error.ts';
 import { BASE, ZERO } from './sector-value.ts';
 import { DISK } from './sim-machine.ts';
 import { backingOptions } from './sim-shapes.ts';
@@ -97,7 +97,7 @@ export class SimReopen {
       const byFile = mayBeFile && prng.chance(60);
       const { io, graph } = machine;
       world.note(`reopen over ${to}${byFile ? ' by its file' : ''}`);
-      oracle.backing.replaces(to);
+      oracle.replaces(to);
       let ok = false;
       try {
         await io.call('reopen over', async () => {
@@ -220,10 +220,15 @@ export function look(graph: Graph): string {
   return JSON.stringify(nodes);
 }
 
+/** Whether a node is one that was opened to go below a disk. */
+export function isAdded(nodeName: string): boolean {
+  return /^base\d/.test(nodeName);
+}
+
 /** Closes images that were opened to go below a disk, and do not. */
 async function sweep(graph: Graph): Promise<void> {
   for (const node of graph.nodes) {
-    if (!/^base\d/.test(node.name) || !graph.isOwned(node) || graph.isMoving(node)) continue;
+    if (!isAdded(node.name) || !graph.isOwned(node) || graph.isMoving(node)) continue;
     if (node.quiescence.parents.size === 0) await graph.blockdevDel(node.name);
   }
 }

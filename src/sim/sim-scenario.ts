@@ -15,15 +15,17 @@ import { SimWorld } from '../testing/sim-world.ts';
 import { Turmoil } from './act-parts.ts';
 import type { ActParts } from './act-parts.ts';
 import { BackingOracle } from './backing-oracle.ts';
-import { DiskOracle, OracleError } from './disk-oracle.ts';
+import { DiskOracle } from './disk-oracle.ts';
 import { DiskPhase } from './disk-phase.ts';
+import { OracleError } from './oracle-error.ts';
 import { BASE, OTHER_BASE, SECTOR, fillSectors } from './sector-value.ts';
+import { SimHistory } from './sim-history.ts';
 import { DISK, SimMachine } from './sim-machine.ts';
 import type { MachineSeams } from './sim-machine.ts';
 import { SimDirector } from './sim-director.ts';
 import { SimFile } from './sim-file.ts';
 import { RING_KINDS } from './sim-rings.ts';
-import { pickShape } from './sim-shapes.ts';
+import { fileOf, pickShape } from './sim-shapes.ts';
 import type { SimShape } from './sim-shapes.ts';
 import { SimServer } from './sim-server.ts';
 import { SimStorage } from './sim-storage.ts';
@@ -51,7 +53,7 @@ export async function runSeed(
   seams: ScenarioSeams = {},
   onRecord: (record: SimRecord) => void = () => {},
 ): Promise<ScenarioResult> {
-  const history = new History(onRecord);
+  const history = new SimHistory(onRecord);
   const world = new SimWorld({ seed, maxEvents: MAX_EVENTS, onRecord: history.add });
   const counts = new Map<string, number>();
   const count = (kind: string): void => void counts.set(kind, (counts.get(kind) ?? 0) + 1);
@@ -85,6 +87,7 @@ class Scenario {
     this.#seams = seams;
     this.#shape = pickShape(world.prng);
     this.#storage = new SimStorage(world.prng);
+    this.#storage.onCut = () => this.#cutWithin(0);
     this.#base = new Uint8Array(this.#shape.baseBytes);
     fillSectors(this.#base, 0, BASE);
     this.#server = new SimServer(world, this.#base);
@@ -146,8 +149,20 @@ class Scenario {
       cluster: this.#shape.cluster,
       mayFail: () => this.#faults > this.#faultsBefore,
       count: this.#count,
+      cutSoon: this.#cutSoon,
       seams: this.#seams,
     });
+  }
+
+  /** A few events from now, or with one of the next requests to storage. */
+  readonly #cutSoon = (): void => {
+    const { prng } = this.#world;
+    if (prng.chance(50)) this.#cutWithin(prng.below(20));
+    else this.#storage.cutIn ||= 1 + prng.below(8);
+  };
+
+  #cutWithin(events: number): void {
+    this.#cutAt = Math.min(this.#cutAt, this.#world.events + events);
   }
 
   /** Power on, work, and off again one way or the other. */
@@ -200,9 +215,7 @@ class Scenario {
       turmoil,
       mayFail: () => this.#faults > this.#faultsBefore,
       count: this.#count,
-      cutSoon: () => {
-        this.#cutAt = Math.min(this.#cutAt, this.#world.events + prng.below(20));
-      },
+      cutSoon: this.#cutSoon,
     };
     const guest = machine.vcpu.call('guest', () => {
       const tasks = 1 + prng.below(5);
@@ -211,7 +224,7 @@ class Scenario {
     const director = new SimDirector(parts);
     // Two at a time at times: they meet one another then.
     const directors = Array.from({ length: prng.pick([1, 1, 2]) }, () =>
-      director.run(prng.below(6)),
+      director.run(prng.below(8)),
     );
     const abrupt = prng.chance(25);
     const end = abrupt ? [this.#closeAll(parts)] : [];
@@ -296,6 +309,10 @@ class Scenario {
     const clean = this.#clean;
     this.#clean = false;
     await this.#world.run(thread, async () => {
+      const { backing } = this.#oracle;
+      for (const base of backing.bases) {
+        backing.survives(base, storage.files.get(fileOf(base))!.content());
+      }
       const root = await openGraph(graph, this.#options());
       if (root.state.check !== undefined) {
         const found = await root.check(prng.chance(50) ? 'leaks' : 'none');
@@ -317,27 +334,5 @@ class Scenario {
     });
     thread.terminate();
     this.#count('inspection');
-  }
-}
-
-/** FNV-1a over everything that happened. */
-class History {
-  hash = 0x811c9dc5;
-  readonly add: (record: SimRecord) => void;
-
-  constructor(next: (record: SimRecord) => void) {
-    this.add = (record): void => {
-      this.#text(record.thread);
-      this.#text(record.label);
-      this.#word(record.at);
-      next(record);
-    };
-  }
-
-  #text(text: string): void {
-    for (let i = 0; i < text.length; i++) this.#word(text.charCodeAt(i));
-  }
-  #word(word: number): void {
-    this.hash = Math.imul(this.hash ^ (word | 0), 0x01000193) >>> 0;
   }
 }

@@ -44,8 +44,12 @@ export function backingOptions(
       timeout: 2,
     };
   }
-  const disk = backing === BASE ? 'base' : 'other';
-  return { ...common, driver: 'raw', file: { driver: 'sim-storage', disk } };
+  return { ...common, driver: 'raw', file: { driver: 'sim-storage', disk: fileOf(backing) } };
+}
+
+/** The name of the file in storage that one of BACKINGS is, unless it is on the web server. */
+export function fileOf(backing: number): string {
+  return backing === BASE ? 'base' : 'other';
 }
 
 /** One of all. */
@@ -60,14 +64,14 @@ export function pickShape(prng: Prng): SimShape {
   }
   const cluster = prng.pick([512, 512, 1024, 4 * KIB]);
   const bytes = cluster * (16 + prng.below(80));
-  const based = prng.chance(50);
+  const based = prng.chance(65);
   const create: OptionTree = {
     cluster_size: cluster,
     refcount_bits: prng.pick([1, 16, 16, 64]),
     lazy_refcounts: prng.chance(30),
     ...(based ? { backing_file: 'base', backing_fmt: 'raw' } : {}),
   };
-  const overHttp = based && prng.chance(50);
+  const overHttp = based && prng.chance(40);
   return {
     name: overHttp ? 'qcow2 over http' : based ? 'qcow2 over raw' : 'qcow2',
     bytes,

@@ -20,6 +20,8 @@ interface SimStorageOptions {
 
 /** How long storage takes; slow: a stall. */
 const ANSWER = { minNs: 20_000, maxNs: 400_000, slowPercent: 3, slowNs: 3e9 };
+/** So long where it has much to do. */
+const BUSY = { ...ANSWER, slowPercent: 30, slowNs: 3e6 };
 
 /** All files of one world, and how they behave at present. */
 export class SimStorage {
@@ -31,8 +33,13 @@ export class SimStorage {
   faultPermille = 0;
   /** While not 0, none fails. */
   calm = 0;
+  /** While not 0, many an answer is late. */
+  busy = 0;
   /** So many opens from now one fails; 0 for none. */
   failOpenIn = 0;
+  /** So many requests from now `onCut` is called; 0 for never. */
+  cutIn = 0;
+  onCut: () => void = () => {};
   /** Requests that failed, ever. */
   faults = 0;
 
@@ -42,7 +49,7 @@ export class SimStorage {
 
   /** Nobody wants anything to fail any more. */
   restart(): void {
-    this.faultPermille = this.failOpenIn = this.calm = 0;
+    this.faultPermille = this.failOpenIn = this.calm = this.busy = this.cutIn = 0;
   }
 
   add(file: SimFile): SimFile {
@@ -87,6 +94,11 @@ export class SimStorage {
       this.files.delete(name);
     },
   };
+
+  /** Of a request that is made now. */
+  get latency(): typeof ANSWER {
+    return this.busy > 0 ? BUSY : ANSWER;
+  }
 
   /** Whether the present request is one that fails. */
   fails(): boolean {
@@ -197,11 +209,12 @@ export class SimStorageState implements DriverState {
     const { file } = this;
     if (this.#dead) return -EIO;
     file.requests += 1;
+    if (this.#storage.cutIn > 0 && --this.#storage.cutIn === 0) this.#storage.onCut();
     const fails = this.#storage.fails();
     if (prng.chance(syncPercent)) return effect(fails);
     file.inFlight += 1;
     const early = prng.chance(50) ? effect(fails) : undefined;
-    return this.#thread.completion(`${file.name}: ${label}`, ANSWER).then(() => {
+    return this.#thread.completion(`${file.name}: ${label}`, this.#storage.latency).then(() => {
       if (file.life !== this.#life) return -EIO;
       file.inFlight -= 1;
       return early ?? effect(fails);

@@ -8,7 +8,7 @@ import { whileAllDrained } from '../block/drain.ts';
 import { flushGraph } from '../block/flush-all.ts';
 import { activateAll, inactivateAll } from '../block/inactivate.ts';
 import type { Acting, ActParts } from './act-parts.ts';
-import { OracleError } from './disk-oracle.ts';
+import { OracleError } from './oracle-error.ts';
 import { SECTOR, ZERO } from './sector-value.ts';
 import { DISK } from './sim-machine.ts';
 import { look } from './sim-reopen.ts';
