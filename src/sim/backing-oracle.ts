@@ -118,8 +118,8 @@ export class BackingOracle {
   /** What sector `sector` may hold for one who looks, where it holds nothing of its own. */
   allowed(sector: number, backings: Backings): number[] {
     const touched = this.#touched.has(Math.floor(sector / this.#cluster));
-    const images = touched ? this.#ever : backings;
-    return [...new Set([...images].map((image) => valueAt(image, sector)))];
+    const images = touched ? [...this.#ever, ...backings] : [...backings];
+    return [...new Set(images.map((image) => valueAt(image, sector)))];
   }
 
   #image(backing: number): BackingImage {

@@ -155,8 +155,9 @@ export class SimGuest {
     channel.reset();
     this.#kick?.set();
     const began = vcpu.now();
-    while (!channel.settled) {
-      await vcpu.sleep(50_000);
+    // Less and less often: storage may stall for seconds.
+    for (let pause = 50_000; !channel.settled; pause = Math.min(2 * pause, 50e6)) {
+      await vcpu.sleep(pause);
       if (vcpu.now() - began > PATIENCE_NS) throw new OracleError('a reset was not taken over');
     }
     const lost = [...this.#waiting.values()];

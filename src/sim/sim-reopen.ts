@@ -181,11 +181,15 @@ export class SimReopen {
   async #reopenHere(graph: Graph, requests: readonly OptionTree[], acting: Acting): Promise<void> {
     const { world, machine, storage } = this.#parts;
     const before = look(graph);
+    const wasLost = graph.nodes.some(
+      ({ state }) => state instanceof AbsentState && !state.inactive,
+    );
     if (storage.calm === 0 && world.prng.chance(20)) storage.failOpenIn = 1 + world.prng.below(3);
     try {
       await machine.during('reopen', () => reopenNodes(graph, requests));
     } catch (error) {
-      if (!acting.alone() || isLost(error)) throw error;
+      // What was lost may have come back on the way back.
+      if (!acting.alone() || isLost(error) || wasLost) throw error;
       const after = look(graph);
       if (before === after) throw error;
       throw new OracleError(`a reopen failed, and left ${after} of ${before}: ${String(error)}`);
