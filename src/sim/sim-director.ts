@@ -42,7 +42,7 @@ export class SimDirector {
       { name: 'map', weight: 3, act: (acting) => copies.map(acting) },
       { name: 'convert', weight: 6, act: () => copies.convert() },
       { name: 'export', weight: 6, act: () => copies.export() },
-      { name: 'generation', weight: 4, act: () => copies.generation() },
+      { name: 'generation', weight: 4, act: (acting) => copies.generation(acting) },
       { name: 'reopen', weight: 4, act: (acting) => reopen.options(acting) },
       { name: 'reopen read-only', weight: 4, act: (acting) => reopen.readOnly(acting) },
       { name: 'reopen over another', weight: 8, act: (acting) => reopen.backing(acting) },
