@@ -46,8 +46,11 @@ export interface QueueModule {
   readonly memory: WebAssembly.Memory;
 }
 
-/** By their digits. */
-const compiled = new Map<string, WebAssembly.Module>();
+/** What was compiled, by its digits, and where it was instantiated. */
+const compiled = new Map<
+  string,
+  { module: WebAssembly.Module; instances: WeakMap<WebAssembly.Memory, QueueModule> }
+>();
 
 /** The module's bytes. */
 export function queueModuleBytes({ digits }: QueueCode): Uint8Array<ArrayBuffer> {
@@ -56,18 +59,24 @@ export function queueModuleBytes({ digits }: QueueCode): Uint8Array<ArrayBuffer>
 
 /**
  * Instantiates a queue's code on `memory`, guest RAM included, of which it touches nothing. Small
- * enough for synchronous compilation on a page's thread; compiled once a thread. Throws LinkError for
- * memory of the kind that `code` is not for.
+ * enough for synchronous compilation on a page's thread; compiled once a thread, instantiated once a
+ * memory. Throws LinkError for memory of the kind that `code` is not for.
  */
 export function instantiateQueueModule(
   memory: WebAssembly.Memory,
   code: QueueCode = SPLIT_SHARED,
 ): QueueModule {
-  let module = compiled.get(code.digits);
-  if (module === undefined) {
-    module = new WebAssembly.Module(queueModuleBytes(code));
-    compiled.set(code.digits, module);
+  const { digits, packed } = code;
+  let built = compiled.get(digits);
+  if (built === undefined) {
+    built = { module: new WebAssembly.Module(queueModuleBytes(code)), instances: new WeakMap() };
+    compiled.set(digits, built);
   }
-  const instance = new WebAssembly.Instance(module, { env: { memory } });
-  return { packed: code.packed, exports: instance.exports as unknown as QueueExports, memory };
+  let ready = built.instances.get(memory);
+  if (ready === undefined) {
+    const { exports } = new WebAssembly.Instance(built.module, { env: { memory } });
+    ready = { packed, exports: exports as unknown as QueueExports, memory };
+    built.instances.set(memory, ready);
+  }
+  return ready;
 }

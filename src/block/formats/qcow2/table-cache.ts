@@ -40,7 +40,8 @@ export interface TableCacheOwner {
   makeRoom(): MaybeRet;
 }
 
-/** Slices share memory regions of so many, because a region has a cost of its own. */
+/** Slices share memory regions, because a region has a cost of its own: of so many at first, and at most. */
+const LEAST_ARENA = 4;
 const ARENA_SLICES = 64;
 
 const NO_SLICE = new TableSlice(new MemoryRegion(new Uint8Array(0)), 0, 0);
@@ -187,13 +188,17 @@ export class TableCache {
   /** A slice that holds nothing, or undefined when each one is dirty or busy. */
   #take(): TableSlice | undefined {
     if (this.#slices.length < this.capacity) {
-      const at = this.#slices.length % ARENA_SLICES;
-      if (at === 0) {
-        const count = Math.min(ARENA_SLICES, this.capacity - this.#slices.length);
-        this.#arena = new MemoryRegion(new Uint8Array(count * this.sliceBytes));
-        this.memory += count * this.sliceBytes;
+      const { sliceBytes, memory } = this;
+      let at = this.#slices.length * sliceBytes;
+      if (at === memory) {
+        // As much again, so that few that are in use take little.
+        const arena = Math.min(Math.max(at, LEAST_ARENA * sliceBytes), ARENA_SLICES * sliceBytes);
+        const bytes = Math.min(arena, this.capacity * sliceBytes - at);
+        this.#arena = new MemoryRegion(new Uint8Array(bytes));
+        this.memory += bytes;
       }
-      const made = new TableSlice(this.#arena!, at * this.sliceBytes, this.sliceBytes);
+      at -= this.memory - this.#arena!.bytes.length;
+      const made = new TableSlice(this.#arena!, at, sliceBytes);
       this.#slices.push(made);
       return made;
     }
