@@ -1,5 +1,5 @@
 // Disks that change while they are in use, in every browser: reopened, committed, let go of for another tab
-// and taken up again, and copied from the network as they are read.
+// and taken up again, moved while another tab waits for them, and copied from the network as they are read.
 
 import { expect } from '@playwright/test';
 import type * as Diskplane from '../src/index.ts';
@@ -96,6 +96,73 @@ function thread(tab: Tab, what: 'inactivateAll' | 'activateAll'): Promise<string
   );
 }
 
+/**
+ * Moves a disk between two threads while it is written to, until `other`, which tries to open it all the time, has
+ * been refused twice. Answers what was wrong, and with what codes it was refused.
+ */
+async function hopAwayFrom(
+  tab: Tab,
+  other: Tab,
+  entry: string,
+  image: object,
+): Promise<{ wrong: number; refused: string[] }> {
+  const [wrong, refused] = await Promise.all([
+    tab.evaluate(
+      async ({ entry, image }) => {
+        const { openDisk, startIOThread } = (await import(entry)) as typeof Diskplane;
+        const ids = ['left', 'right'];
+        const threads = await Promise.all(ids.map((id) => startIOThread({ id })));
+        const create = { ...image, size: '1M' };
+        await threads[0]!.blockdevCreate(create);
+        const disk = await openDisk(image as Diskplane.BlockdevOptions, { thread: threads[0]! });
+        const channel = new BroadcastChannel('hops');
+        let over = false;
+        channel.onmessage = () => (over = true);
+        let wrong = 0;
+        const writing = [0, 1, 2, 3].map(async (lane) => {
+          const back = new Uint8Array(4096);
+          for (let round = 0; !over; round = (round + 1) % 256) {
+            const at = (lane * 64 + (round % 64)) * 4096;
+            await disk.write(at, new Uint8Array(4096).fill(round));
+            await disk.read(at, back);
+            wrong += back.filter((byte) => byte !== round).length;
+          }
+        });
+        channel.postMessage('hops');
+        for (let hop = 1; !over || hop < 10; hop++) await disk.moveTo(threads[hop % 2]!);
+        await Promise.all(writing);
+        await disk.close();
+        await Promise.all(threads.map((thread) => thread.close()));
+        channel.close();
+        return wrong;
+      },
+      { entry, image },
+    ),
+    other.evaluate(
+      async ({ entry, image }) => {
+        const { openDisk } = (await import(entry)) as typeof Diskplane;
+        const channel = new BroadcastChannel('hops');
+        await new Promise((resolve) => (channel.onmessage = resolve));
+        const refused: string[] = [];
+        while (refused.length < 2) {
+          const opening = openDisk(image as Diskplane.BlockdevOptions);
+          refused.push(
+            await opening.then(
+              (disk) => disk.close().then(() => ''),
+              (error: Diskplane.BlockError) => error.code,
+            ),
+          );
+        }
+        channel.postMessage('over');
+        channel.close();
+        return refused;
+      },
+      { entry, image },
+    ),
+  ]);
+  return { wrong, refused };
+}
+
 /** Takes everything away that cases here stored; answers the locks that are still held. */
 function clear(tab: Tab): Promise<string[]> {
   return tab.evaluate(async () => {
@@ -116,12 +183,17 @@ function clear(tab: Tab): Promise<string[]> {
 
 /** In one browser and two tabs, since starting them takes longest. */
 const changed: DiskCase = {
-  name: 'disks in use are reopened, committed, lent to another tab, and copied as they are read',
+  name: 'disks in use are reopened, committed, lent to another tab, moved, and copied as they are read',
   kills: false,
   async run(rig) {
     const tab = await blankTab(rig);
     const other = await blankTab(rig);
-    for (const file of Object.values(STORAGES)) await reopenCommitAndLend(rig, tab, other, file);
+    for (const file of Object.values(STORAGES)) {
+      await reopenCommitAndLend(rig, tab, other, file);
+      const image = { driver: 'qcow2', file: file('hops.qcow2') };
+      const seen = await hopAwayFrom(tab, other, rig.entry, image);
+      expect(seen).toEqual({ wrong: 0, refused: ['EBUSY', 'EBUSY'] });
+    }
     await copyOnRead(rig, tab);
     expect(await clear(tab)).toEqual([]);
   },

@@ -78,6 +78,7 @@ async function run(
 ): Promise<string> {
   const linux = options.guest === 'linux';
   const emulator = new V86({
+    disable_speaker: true,
     ...(options.transport === 'zero-copy'
       ? sharedMemoryV86({ wasm: fetch(wasmUrl) })
       : { wasm_path: wasmUrl }),

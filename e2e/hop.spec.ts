@@ -30,6 +30,19 @@ function hops(page: Page, module: string, hops: number, seen: string): Promise<n
   );
 }
 
+/** Copies the backing image into the origin's private file system, and has it there from then on, in use. */
+function replaceBacking(page: Page, image: string): Promise<void> {
+  return page.evaluate(async (image) => {
+    const folder = await navigator.storage.getDirectory();
+    const file = await folder.getFileHandle('base.img', { create: true });
+    await (await fetch(image)).body!.pipeTo(await file.createWritable());
+    const base = { driver: 'opfs', path: 'base.img' };
+    const raw = { driver: 'raw', 'node-name': 'base', 'read-only': true, file: base };
+    await rig.disk.thread.blockdevAdd(raw);
+    await rig.disk.reopen({ backing: 'base' });
+  }, image);
+}
+
 /** Of the origin's private file system. */
 async function download(page: Page, name: string): Promise<Buffer> {
   const url = await page.evaluate(async (name) => {
@@ -43,7 +56,7 @@ async function download(page: Page, name: string): Promise<Buffer> {
   return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
 }
 
-test('a guest that writes and syncs does not notice that its disk hops 100 times', async ({
+test('a guest that writes and syncs does not notice that its disk hops 120 times', async ({
   page,
   sourceURL,
   guest,
@@ -62,7 +75,11 @@ test('a guest that writes and syncs does not notice that its disk hops 100 times
   await page.evaluate((work) => rig.serial.send(`${work}\n`), WORK);
   await page.waitForFunction(() => rig.serial.text.includes('SUMS 1\n'));
 
-  const pauses = await hops(page, sourceURL('e2e/disk-hops.ts'), 100, `SUMS ${FILES}\n`);
+  const module = sourceURL('e2e/disk-hops.ts');
+  await hops(page, module, 20, 'SUMS 2\n');
+  // What is waited for below is no server from here on.
+  await replaceBacking(page, image);
+  const pauses = await hops(page, module, 100, `SUMS ${FILES}\n`);
 
   const [p50, p99] = [median(pauses), quantile(pauses, 0.99)];
   console.log(`${pauses.length} hops: pause p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`);

@@ -109,6 +109,7 @@ async function hopUnderLoad(disk: Disk, other: IOThread): Promise<void> {
 describe('a disk that hops between two IOThreads under load', () => {
   it.each([
     ['memory', async () => ({ driver: 'memory', size: 8 * MIB })],
+    ['memory that is shared', async () => ({ driver: 'memory', size: 8 * MIB, share: true })],
     ['qcow2 in a file', () => qcow2('hops.qcow2')],
     [
       'an overlay over an overlay',
@@ -219,6 +220,51 @@ describe('a move', () => {
     await disk.read(0, back);
     expect(back[0]).toBe(9);
   });
+
+  it.each([0, 4, 8])(
+    'whose target dies on the way, %d turns after its beginning, loses at most the disk with it',
+    async (turns) => {
+      const target = await IOThread.start(host, { id: 'target' });
+      const disk = await openOn(left, await qcow2(`dying-${turns}.qcow2`));
+      await disk.write(0, new Uint8Array(4096).fill(turns + 1));
+      const moving = disk.moveTo(target).then(
+        () => target,
+        () => left,
+      );
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      target.terminate();
+      const where = await moving;
+      expect(disk.thread).toBe(where);
+      const back = new Uint8Array(4096);
+      const reading = disk.read(0, back);
+      if (where === left) await reading;
+      else await expect(reading).rejects.toMatchObject({ code: 'ENODEV' });
+      if (where === left) expect(back.every((byte) => byte === turns + 1)).toBe(true);
+      await disk.close().catch(() => {});
+      expect(await left.queryBlock()).toEqual([]);
+    },
+  );
+
+  it.each([0, 4, 8])(
+    'whose source dies on the way, %d turns after its beginning, leaves nothing on the target',
+    async (turns) => {
+      const source = await IOThread.start(host, { id: 'source' });
+      const disk = await openOn(source, await qcow2(`left-${turns}.qcow2`));
+      const moving = disk.moveTo(right).then(
+        () => right,
+        () => source,
+      );
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      source.terminate();
+      const where = await moving;
+      expect(disk.thread).toBe(where);
+      const reading = disk.read(0, new Uint8Array(512));
+      if (where === right) await reading;
+      else await expect(reading).rejects.toMatchObject({ code: 'ENODEV' });
+      await disk.close().catch(() => {});
+      expect(await right.queryBlock()).toEqual([]);
+    },
+  );
 
   it('leaves states valid that were saved before it', async () => {
     const disk = await openOn(left, { driver: 'memory', size: MIB });

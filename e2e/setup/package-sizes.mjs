@@ -34,6 +34,8 @@ const parts = {
   layout: 'what making and streaming qcow2 images share',
   map: '`Disk.map`',
   'node-upkeep': '`Disk.check`, `Disk.generation` and `Disk.reset`, whatever the format',
+  'opfs-ahead': 'files in `opfs` on their way to another IOThread',
+  'opfs-failure': 'words for files in `opfs` that cannot be opened',
   'opfs-files': '`createDisk` and the like in `opfs`',
   'opfs-in-idb': '`opfs` in browsers that need IndexedDB for it',
   'opfs-shared': '`opfs` with `share`: several IOThreads, one file',

@@ -32,6 +32,8 @@ export interface BackendUser {
   pause(): Promise<void>;
   /** Goes on: the move was given up. */
   resume(): void;
+  /** What it is made of, for whoever makes it again. */
+  readonly wiring?: unknown;
   /** Ends here; answers what the other thread makes it of. */
   takeAway(): TakenAway;
 }

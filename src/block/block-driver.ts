@@ -89,6 +89,9 @@ export interface Carried {
   readonly transfer?: readonly ArrayBuffer[];
 }
 
+/** What is called when all that an image left behind is over: `DriverState.leave`. */
+export type Leaving = (takenOver: boolean) => void;
+
 /** One open image. A method that is absent is emulated by the node, or answered -ENOTSUP. */
 export interface DriverState {
   /** Bytes. Changes only in `truncate`. */
@@ -140,6 +143,18 @@ export interface DriverState {
    */
   carry?(): Carried;
   /**
+   * What another IOThread can have of this image while it is still in use here (`BlockDriver.openAhead`), so
+   * that less is left to do once it moves there; it takes the place of what `carry` answers. Undefined: nothing.
+   * Structured-cloneable, shared memory included.
+   */
+  ahead?(): unknown;
+  /**
+   * Has what keeps others out of this image (a lock) stay when it is closed: the thread that it moves to takes
+   * that over, so that at no time others find it free. What takes long to close may stay as well. Answers what
+   * closes that, and lets go of the rest unless it was taken over; to be called once that is known.
+   */
+  leave?(): Leaving;
+  /**
    * What other IOThreads open this image with while it stays open here, as `OpenContext.carried`: all see
    * the same bytes, and a flush by one covers what any of them wrote. Structured-cloneable. Absent where
    * only one thread may have it; undefined where this opening does not allow it.
@@ -185,6 +200,10 @@ export interface OpenContext {
   readonly headGuard?: HeadGuard | undefined;
   /** Set where the node comes from another thread: what its `carry` or `share` answered there. */
   readonly carried?: unknown;
+  /** Set where `openAhead` made something for this opening, which owns it from now on. */
+  readonly ahead?: OpenedAhead | undefined;
+  /** Set where a node comes from a thread that has left its locks to this one (`DriverState.leave`). */
+  readonly takesOver?: boolean;
   /** Tells people something worth knowing that is no failure (a fallback, a repair). */
   notice(message: string): void;
   /**
@@ -197,6 +216,12 @@ export interface OpenContext {
    * policy allows that driver and place. Throws BlockError('EACCES') that says how to allow it.
    */
   openNamedInImage(role: ChildRole, name: string, format: string | undefined): Promise<BlockChild>;
+}
+
+/** What a driver has of an image that is still in use on another thread, for an opening that may follow. */
+export interface OpenedAhead {
+  /** No opening follows. */
+  close(): void;
 }
 
 /** What `create` may use: the child the new image is written to is made and opened before. */
@@ -222,6 +247,12 @@ export interface BlockDriver<Options extends object = object> {
   readonly reopenable?: readonly string[];
   /** Throws BlockError; with `create` the only part of a driver that may. */
   open(context: OpenContext, options: Options): Promise<DriverState>;
+  /** Makes use of what `DriverState.ahead` answered on the thread that has the image now. Throws BlockError. */
+  openAhead?(
+    context: Pick<OpenContext, 'nodeName' | 'aioContext' | 'flags'>,
+    options: Options,
+    data: unknown,
+  ): Promise<OpenedAhead>;
   /** Makes a new image of `size` bytes. `raw` are the creation options (QEMU's names). */
   create?(
     context: CreateContext,

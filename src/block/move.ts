@@ -7,20 +7,14 @@ import type { CoMutex } from '../aio/co-mutex.ts';
 import type { OptionTree } from '../base/options.ts';
 import { AbsentState } from './absent-state.ts';
 import { BlockBackend } from './block-backend.ts';
-import { BlockChild } from './block-child.ts';
 import type { ChildRole } from './block-child.ts';
-import type { OpenContext } from './block-driver.ts';
+import type { Leaving } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { BlockNode } from './block-node.ts';
 import { flushAll } from './flush-all.ts';
 import type { Graph } from './graph.ts';
 import { upkeepOf } from './node-upkeep.ts';
-import { openFlags } from './node-settings.ts';
 import type { NodeSettings } from './node-settings.ts';
-import { openingParent } from './opening-parent.ts';
-import { detachEdge, planPermissions } from './permissions.ts';
-import { headGuard } from './probe.ts';
-import { loadDriver } from './registry.ts';
 
 /** A node on its way. */
 export interface MovedNode {
@@ -43,6 +37,8 @@ export interface MovedNode {
   readonly stats: Readonly<Record<string, number>>;
   /** See `DriverState.carry`. */
   readonly carried: unknown;
+  /** See `DriverState.leave`. */
+  readonly leftLocks: boolean;
   /** `RequestBooks.openId` and `writeGen`: it is the same disk, flushed. */
   readonly openId: string;
   readonly writeGen: number;
@@ -77,6 +73,23 @@ interface MovePlan {
   readonly backends: readonly BlockBackend[];
 }
 
+/** A node that is about to move. Structured-cloneable, with shared memory. */
+export interface MovingNode {
+  readonly nodeName: string;
+  readonly driver: string;
+  /** What can be opened ahead. */
+  readonly ahead?: {
+    readonly options: OptionTree;
+    readonly settings: NodeSettings;
+    readonly readOnly: boolean;
+    /** `DriverState.ahead`'s. */
+    readonly data: unknown;
+  };
+}
+
+/** Hears of what stays behind, to be called when it is known what became of the graph. */
+export type OnLeft = (leaving: Leaving) => void;
+
 /** Everything that reaches `root` or is reached from it, over parents and children. Throws EBUSY. */
 export function planMove(graph: Graph, root: BlockNode): MovePlan {
   const nodes = new Set<BlockNode>();
@@ -105,17 +118,36 @@ export function planMove(graph: Graph, root: BlockNode): MovePlan {
   return { nodes: ordered, backends: [...backends] };
 }
 
-/**
- * Takes everything that hangs together with `nodeName` out of `graph`, drained and flushed, and
- * answers what `attachGraph` needs. Throws BlockError, and then all of it goes on where it is.
- */
-export async function detachGraph(graph: Graph, nodeName: string): Promise<MovedGraph> {
-  planMove(graph, graph.get(nodeName));
-  // Whoever had the lock may have closed or replaced some of it.
-  return graph.changes.withLock(() => detachPlanned(graph, planMove(graph, graph.get(nodeName))));
+/** For `prepareAttach`. */
+export function movingNode(node: BlockNode): MovingNode {
+  const { name: nodeName, driver, options, settings, readOnly, state } = node;
+  const data = state.ahead?.();
+  const ahead = data === undefined ? {} : { ahead: { options, settings, readOnly, data } };
+  return { nodeName, driver, ...ahead };
 }
 
-async function detachPlanned(graph: Graph, { nodes, backends }: MovePlan): Promise<MovedGraph> {
+/**
+ * Takes everything that hangs together with `nodeName` out of `graph`, drained and flushed, and
+ * answers what `attachGraph` needs. Throws BlockError, and then all of it goes on where it is. `onLeft`: locks
+ * stay, and it hears of each what lets go of it; without it, they go.
+ */
+export async function detachGraph(
+  graph: Graph,
+  nodeName: string,
+  onLeft?: OnLeft,
+): Promise<MovedGraph> {
+  planMove(graph, graph.get(nodeName));
+  // Whoever had the lock may have closed or replaced some of it.
+  return graph.changes.withLock(() =>
+    detachPlanned(graph, planMove(graph, graph.get(nodeName)), onLeft),
+  );
+}
+
+async function detachPlanned(
+  graph: Graph,
+  { nodes, backends }: MovePlan,
+  onLeft: OnLeft | undefined,
+): Promise<MovedGraph> {
   graph.beginMove(nodes);
   const locks: CoMutex[] = [];
   const paused: BlockBackend[] = [];
@@ -155,18 +187,27 @@ async function detachPlanned(graph: Graph, { nodes, backends }: MovePlan): Promi
   const movedNodes: MovedNode[] = [];
   for (const node of nodes) {
     const owned = graph.isOwned(node);
+    const leftLocks = leaveLocks(node, onLeft);
     const carried = await node.detach();
     graph.forget(node);
     transfer.push(...(carried?.transfer ?? []));
-    movedNodes.push({ ...describeNode(node), owned, carried: carried?.data });
+    movedNodes.push({ ...describeNode(node), owned, carried: carried?.data, leftLocks });
   }
   for (const lock of locks) lock.unlock();
   await graph.endMove(nodes);
   return { nodes: movedNodes, backends: movedBackends, transfer };
 }
 
+/** Has its locks stay, if anybody wants them to. True: they do. */
+export function leaveLocks(node: BlockNode, onLeft: OnLeft | undefined): boolean {
+  const leaving = onLeft && node.state.leave?.();
+  if (leaving === undefined) return false;
+  onLeft!(leaving);
+  return true;
+}
+
 /** What a node is opened with elsewhere. */
-export function describeNode(node: BlockNode): Omit<MovedNode, 'owned' | 'carried'> {
+export function describeNode(node: BlockNode): Omit<MovedNode, 'owned' | 'carried' | 'leftLocks'> {
   return {
     nodeName: node.name,
     driver: node.driver,
@@ -184,183 +225,6 @@ export function describeNode(node: BlockNode): Omit<MovedNode, 'owned' | 'carrie
     openId: node.books.openId,
     writeGen: node.books.writeGen,
   };
-}
-
-/** How a graph is taken in. */
-export interface AttachOptions {
-  /** Makes a backend's user again. Throws BlockError. */
-  readonly adopt: (backend: BlockBackend, user: unknown) => void | Promise<void>;
-  readonly onNotice?: (nodeName: string, message: string) => void;
-}
-
-/** The graph could not be taken in; `moved` is what is to be attached elsewhere instead. */
-export interface AttachFailure {
-  readonly error: BlockError;
-  readonly moved: MovedGraph;
-}
-
-/**
- * Checks that `moved` could be attached, and loads the code it needs, while its disk still works
- * elsewhere. Throws BlockError.
- */
-export async function prepareAttach(
-  graph: Graph,
-  nodes: readonly Pick<MovedNode, 'nodeName' | 'driver'>[],
-): Promise<void> {
-  for (const { nodeName, driver } of nodes) {
-    if (graph.find(nodeName) !== undefined) {
-      throw new BlockError('EEXIST', `there is a node '${nodeName}' on the target thread already`);
-    }
-    await loadDriver(driver);
-  }
-}
-
-/**
- * Opens everything in `moved`, children before parents, then adopts its users. Answers undefined, or
- * why that failed: then nothing of it is open here.
- */
-export async function attachGraph(
-  graph: Graph,
-  moved: MovedGraph,
-  options: AttachOptions,
-): Promise<AttachFailure | undefined> {
-  return graph.changes.withLock(() => attachAlone(graph, moved, options));
-}
-
-async function attachAlone(
-  graph: Graph,
-  moved: MovedGraph,
-  options: AttachOptions,
-): Promise<AttachFailure | undefined> {
-  const opened = new Map<string, BlockNode>();
-  try {
-    for (const from of [...moved.nodes].reverse()) {
-      opened.set(from.nodeName, await attachNode(graph, from, opened, options));
-    }
-    for (const backend of moved.backends) await adoptBackend(graph, backend, options);
-    return undefined;
-  } catch (cause) {
-    const error =
-      cause instanceof BlockError
-        ? cause
-        : new BlockError('EIO', `the graph cannot be attached: ${String(cause)}`, { cause });
-    return { error, moved: await giveBack(graph, moved, opened) };
-  }
-}
-
-async function attachNode(
-  graph: Graph,
-  from: MovedNode,
-  opened: ReadonlyMap<string, BlockNode>,
-  { onNotice }: AttachOptions,
-): Promise<BlockNode> {
-  const { nodeName: name } = from;
-  const driver = await loadDriver(from.driver);
-  graph.reserveMoved(name);
-  const label = `node '${name}'`;
-  const edges: BlockChild[] = [];
-  // Children are those it had, whatever names options or images give them.
-  const next = (role: ChildRole): BlockChild => {
-    const before = edges.filter((edge) => edge.role === role).length;
-    const child = from.children.filter((candidate) => candidate.role === role)[before];
-    const node = child === undefined ? undefined : opened.get(child.nodeName);
-    if (child === undefined || node === undefined) {
-      throw new BlockError('EIO', `${label} came without its child '${role}'`, { node: name });
-    }
-    const edge = new BlockChild(role, node, child.writable);
-    node.quiescence.attach(edge, openingParent(label));
-    edges.push(edge);
-    return edge;
-  };
-  const context: OpenContext = {
-    nodeName: name,
-    aioContext: graph.context,
-    flags: openFlags(from.readOnly, from.settings),
-    signal: undefined,
-    headGuard: from.guessed ? await headGuard() : undefined,
-    carried: from.carried,
-    notice: (message) => onNotice?.(name, message),
-    openChild: async (role) => next(role),
-    openNamedInImage: async (role) => next(role),
-  };
-  try {
-    const state = await driver.open(context, driver.parseOptions(from.options));
-    const node = new BlockNode({
-      name,
-      driver: from.driver,
-      kind: driver.kind,
-      context: graph.context,
-      state,
-      children: edges,
-      readOnly: from.readOnly,
-      settings: from.settings,
-      childPermissions: driver.childPermissions,
-      filename: from.filename,
-      options: from.options,
-      guessed: from.guessed,
-    });
-    planPermissions([node])();
-    node.stats.restore(from.stats);
-    const { books } = node;
-    books.openId = from.openId;
-    books.writeGen = books.flushedGen = from.writeGen;
-    node.shared = from.shared === true;
-    graph.insert(node);
-    if (from.owned) graph.own(node);
-    return node;
-  } catch (error) {
-    for (const edge of edges) detachEdge(edge);
-    throw error;
-  } finally {
-    graph.releaseName(name);
-  }
-}
-
-async function adoptBackend(
-  graph: Graph,
-  from: MovedBackend,
-  options: AttachOptions,
-): Promise<void> {
-  const { name, nodeName, readOnly, enableWriteCache } = from;
-  const request = { name, nodeName, readOnly, enableWriteCache, moved: true };
-  const backend = graph.newBackend(request);
-  backend.stats.restore(from.stats);
-  await options.adopt(backend, from.user);
-}
-
-/** Closes what was attached so far, parents first, and takes back what it had been handed. */
-async function giveBack(
-  graph: Graph,
-  moved: MovedGraph,
-  opened: ReadonlyMap<string, BlockNode>,
-): Promise<MovedGraph> {
-  const transfer: Transferable[] = [];
-  const backends = moved.backends.map((from) => {
-    const backend = graph.backends.find((candidate) => candidate.name === from.name);
-    if (backend === undefined) return from;
-    const taken = backend.user?.takeAway();
-    graph.forgetBackend(backend);
-    if (taken === undefined) return from;
-    transfer.push(...taken.transfer);
-    return { ...from, user: taken.user };
-  });
-  const nodes: MovedNode[] = [];
-  for (const from of moved.nodes) {
-    const node = opened.get(from.nodeName);
-    if (node === undefined) {
-      nodes.push(from);
-      continue;
-    }
-    await node.drainBegin();
-    const carried = await node.detach();
-    graph.forget(node);
-    transfer.push(...(carried?.transfer ?? []));
-    nodes.push({ ...from, carried: carried?.data });
-  }
-  const kept = moved.transfer.filter(
-    (part) => !(part instanceof ArrayBuffer) || part.byteLength > 0,
-  );
-  return { nodes, backends, transfer: [...new Set([...kept, ...transfer])] };
 }
 
 /** Orders nodes so that every parent comes before its children. */

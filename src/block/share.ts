@@ -32,6 +32,7 @@ export function shareGraph(graph: Graph, nodeName: string): MovedGraph {
       ...describeNode(node),
       owned: node === root,
       carried: data,
+      leftLocks: false,
       shared: true,
     })),
     backends: [],

@@ -6,11 +6,12 @@ import type { ErrorCode } from '../base/ret.ts';
 import type { CheckResult } from '../block/block-driver.ts';
 import type { Progress } from '../block/jobs/job.ts';
 import type { MapEntry } from '../block/jobs/map.ts';
-import type { MovedGraph, MovedNode } from '../block/move.ts';
+import type { MovedGraph, MovingNode } from '../block/move.ts';
 import type { BackingPolicy } from '../block/policy.ts';
 import type { BlockNodeInfo } from '../block/query.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
 import type { DriverUrls } from '../host/driver-urls.ts';
+import type { DeviceWiring } from './device-table.ts';
 import type { DeviceState } from './device-messages.ts';
 import type { PollOptions } from './poll-options.ts';
 
@@ -174,8 +175,30 @@ export type IOThreadEvent =
 
 export type { BackingPolicy };
 
-/** A node that is about to move. */
-export type MovingNode = Pick<MovedNode, 'nodeName' | 'driver'>;
+/** What moves together. Structured-cloneable, but not over every port: there may be shared memory in it. */
+export interface MovePlan {
+  readonly nodes: readonly MovingNode[];
+  /** Ids of devices. */
+  readonly devices: readonly string[];
+}
+
+/** For the thread that they move to: devices by id, as far as they are in shared memory. */
+export type MovingDevices = ReadonlyMap<string, MovingDevice>;
+
+export interface MovingDevice {
+  /** One device's in this page. */
+  readonly key: number;
+  /** Left out where the thread was told before: to clone a memory is cheap, but garbage of its size. */
+  readonly wiring?: DeviceWiring;
+}
+
+/** What a move came to. */
+export interface GraphSent {
+  /** Ids of the devices that went along. */
+  readonly devices: readonly string[];
+  /** How long they stood still, nanoseconds. */
+  readonly pauseNs: number;
+}
 
 /** What the worker sends unasked; everything else is Comlink's. */
 export type WorkerMessage =
@@ -251,14 +274,29 @@ export interface IOThreadControl {
   /** Which version of its contents the node has; see NodeControl.generation. */
   blockGeneration(nodeName: string): Promise<string>;
   /** What would move together with a node. Throws BlockError('EBUSY') where it cannot. */
-  blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]>;
-  /** Checks that these nodes could be taken in, and loads what they need. */
-  blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void>;
-  /** Takes a graph and its devices out of this thread; they are nowhere until attached again. */
-  blockdevDetach(nodeName: string): Promise<MovedGraph>;
-  /** Takes them in. Where that fails, `blockdevTakeBack` answers what to attach elsewhere. */
-  blockdevAttach(moved: MovedGraph): Promise<void>;
-  blockdevTakeBack(): Promise<MovedGraph>;
+  blockdevPlanMove(nodeName: string): Promise<MovePlan>;
+  /** Move `move`: takes a graph and its devices to the thread that has the other end of `port`. */
+  blockdevSend(move: number, nodeName: string, port: MessagePort): Promise<GraphSent>;
+  /**
+   * Move `move`: makes ready for what is planned, says so over `port`, and takes in what comes. Resolves when
+   * it is there.
+   */
+  blockdevReceive(
+    move: number,
+    nodes: readonly MovingNode[],
+    devices: MovingDevices,
+    port: MessagePort,
+  ): Promise<void>;
+  /** A device that was here once is gone for good. */
+  deviceForget(key: number): Promise<void>;
+  /** Move `move`: what the page is to take to the other thread, once it is known; undefined where the port does. */
+  blockdevParcel(move: number): Promise<MovedGraph | undefined>;
+  /** Move `move`: that. Resolves when it was taken. */
+  blockdevDeliver(move: number, moved: MovedGraph): Promise<void>;
+  /** Ends either, because the other thread is gone or its part is over. */
+  blockdevRecall(move: number): Promise<void>;
+  /** Opens what another thread keeps open as well; see `blockdevShare`. */
+  blockdevAttach(shared: MovedGraph): Promise<void>;
   /** What another thread opens the same disk with, beside this one. ENOTSUP where a node forbids it. */
   blockdevShare(nodeName: string): Promise<MovedGraph>;
   /** Has a device take no more requests; resolves when the last one is answered. */
@@ -321,10 +359,13 @@ export type SeldomCall =
   | 'blockdevReopen'
   | 'blockGeneration'
   | 'blockdevPlanMove'
-  | 'blockdevPrepareAttach'
-  | 'blockdevDetach'
+  | 'blockdevSend'
+  | 'blockdevReceive'
+  | 'blockdevParcel'
+  | 'blockdevDeliver'
+  | 'deviceForget'
+  | 'blockdevRecall'
   | 'blockdevAttach'
-  | 'blockdevTakeBack'
   | 'blockdevShare'
   | 'devicePause'
   | 'deviceResume'

@@ -2,9 +2,13 @@
 // polls: `Atomics.waitAsync` where there is one, else a message from the worker. A device without
 // shared memory has no kicks: its requests are messages (message-driver.ts), and so are its calls.
 
-import { EventNotifier } from '../aio/event-notifier.ts';
+import { EventNotifier, ringDoorbell } from '../aio/event-notifier.ts';
 import { DEVICE_GONE, WAIT_ATOMICS, WAIT_MESSAGE, WAIT_NONE } from '../virtio/device-channel.ts';
 import type { TransportChannel } from '../virtio/transport-channel.ts';
+import type { DeviceWiring } from './device-table.ts';
+
+/** Made so far. */
+let devices = 0;
 
 /**
  * A virtio-blk device that one IOThread serves, or several do, seen from the thread of its driver. Who has
@@ -18,6 +22,14 @@ export class DeviceHandle {
   #doorbells: readonly (Int32Array | undefined)[];
   #notifiers: EventNotifier[] = [];
   #remove: () => Promise<void>;
+  /** @internal What it is made of; undefined where requests are messages, or several threads serve it. */
+  readonly wiring: DeviceWiring | undefined;
+  /** @internal One device's in this page. */
+  readonly key: number = ++devices;
+  /** @internal Threads that were told of `wiring`, and how they forget it. */
+  readonly told: Map<unknown, () => Promise<void>> = new Map();
+  /** @internal Another doorbell that kicks ring. */
+  ringToo: Int32Array | undefined;
   readonly #how: number;
   #listener: (() => void) | null = null;
   #armed = false;
@@ -32,7 +44,9 @@ export class DeviceHandle {
     channel: TransportChannel,
     doorbell: Int32Array | undefined | readonly Int32Array[],
     remove: () => Promise<void>,
+    wiring?: DeviceWiring,
   ) {
+    this.wiring = wiring;
     this.id = id;
     this.channel = channel;
     this.#doorbells = this.#forEach(doorbell);
@@ -46,6 +60,7 @@ export class DeviceHandle {
   moved(doorbell: Int32Array | undefined, remove: () => Promise<void>): void {
     this.#doorbells = this.#forEach(doorbell);
     this.#remove = remove;
+    this.ringToo = undefined;
     this.#watch();
     for (let q = 0; q < this.channel.numQueues; q++) this.kick(q);
     // A message that said so may have come while no thread was known to have the device.
@@ -84,6 +99,7 @@ export class DeviceHandle {
   /** Rings queue `q`'s doorbell: a store, and a wake only if the worker sleeps. */
   kick(q: number): void {
     this.#notifiers[q]?.set();
+    if (this.ringToo !== undefined) ringDoorbell(this.ringToo);
   }
 
   /** Calls back after the device called while armed, or failed. Null stops it. */
@@ -124,7 +140,9 @@ export class DeviceHandle {
   }
 
   /** Waits for what is in flight, then takes the device away. Its disk stays open. */
-  remove(): Promise<void> {
-    return this.#remove();
+  async remove(): Promise<void> {
+    await this.#remove();
+    // A thread that is gone knows nothing anyway.
+    for (const forget of this.told.values()) void forget().catch(() => {});
   }
 }

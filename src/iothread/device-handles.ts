@@ -3,6 +3,7 @@
 
 import type { TransportChannel } from '../virtio/transport-channel.ts';
 import { DeviceHandle } from './device-handle.ts';
+import type { DeviceWiring } from './device-table.ts';
 
 export class DeviceHandles {
   /** What the thread sleeps on; undefined where requests are messages. */
@@ -17,10 +18,13 @@ export class DeviceHandles {
     this.#remove = remove;
   }
 
-  add(id: string, channel: TransportChannel): DeviceHandle {
-    const handle = new DeviceHandle(id, channel, this.doorbell, () => this.#remove(id));
+  add(id: string, channel: TransportChannel, wiring?: DeviceWiring): DeviceHandle {
+    const handle = new DeviceHandle(id, channel, this.doorbell, () => this.#remove(id), wiring);
     this.put(handle);
     return handle;
+  }
+  get(id: string): DeviceHandle | undefined {
+    return this.#handles.get(id);
   }
   delete(id: string): void {
     this.#handles.delete(id);
@@ -39,6 +43,11 @@ export class DeviceHandles {
   /** One device is gone. */
   failOne(id: string, error: Error): void {
     this.#handles.get(id)?.fail(error);
+  }
+
+  /** Kicks ring `doorbell` as well: a device is on its way there, perhaps. */
+  ringToo(doorbell: Int32Array | undefined): void {
+    for (const handle of this.#handles.values()) handle.ringToo = doorbell;
   }
 
   /** Device `id` is served by the thread of `target` from now on: this one again, perhaps. */

@@ -3,7 +3,6 @@
 
 import type { AioContext } from '../aio/aio-context.ts';
 import { errorCode } from '../base/ret.ts';
-import { isShared } from '../base/shared-buffer.ts';
 import type { BlockBackend, TakenAway } from '../block/block-backend.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Graph } from '../block/graph.ts';
@@ -11,7 +10,7 @@ import { DeviceChannel } from '../virtio/device-channel.ts';
 import { VirtioBlk } from '../virtio/virtio-blk.ts';
 import type { IOErrorReport, RingPositions } from '../virtio/virtio-blk.ts';
 import { instantiateQueueModule } from '../virtio/wasm-module.ts';
-import type { QueueCode } from '../virtio/wasm-module.ts';
+import type { QueueCode, QueueModule } from '../virtio/wasm-module.ts';
 import { QUEUE_SCRATCH_BYTES, WasmQueue } from '../virtio/wasm-queue.ts';
 import type {
   DeviceOptions,
@@ -22,18 +21,22 @@ import type {
   WorkerMessage,
 } from './control.ts';
 import type { DeviceState } from './device-messages.ts';
-import type { MovedPortDevice, PortDevices } from './port-devices.ts';
+import type { PortDevices } from './port-devices.ts';
 
-/** A device on its way to another thread: the rings stay where they are. */
+/** A device on its way to another thread, which knows its rest: the rings stay where they are. */
 export interface MovedDevice {
+  readonly resumeAt: RingPositions | undefined;
+}
+
+/** What it is made of, for a thread that it is about to move to. */
+export interface DeviceWiring {
   readonly options: DeviceOptions;
   readonly channel: SharedArrayBuffer;
-  readonly resumeAt: RingPositions | undefined;
 }
 
 export class DeviceTable {
   readonly #context: AioContext;
-  readonly #doorbell: Int32Array;
+  readonly doorbell: Int32Array;
   readonly #graph: Graph;
   readonly #post: (message: WorkerMessage) => void;
   readonly #devices = new Map<string, VirtioBlk>();
@@ -48,7 +51,7 @@ export class DeviceTable {
     post: (message: WorkerMessage) => void,
   ) {
     this.#context = context;
-    this.#doorbell = doorbell;
+    this.doorbell = doorbell;
     this.#graph = graph;
     this.#post = post;
   }
@@ -68,39 +71,25 @@ export class DeviceTable {
 
   /** Adds a device for a driver in shared memory. */
   async add(options: DeviceOptions): Promise<DeviceSetup> {
-    await this.#loadCode(options);
+    await this.loadCode(options);
     const { numQueues } = options;
     const channel = options.channel ?? new SharedArrayBuffer(DeviceChannel.bytes(numQueues));
-    this.#plug(this.#newBackend(options), { options, channel, resumeAt: undefined });
+    this.plug(this.#newBackend(options), { options, channel }, undefined);
     return { channel };
   }
 
   /** Adds a device for the MessageDriver at the other end of `port`. */
   async addPort(options: PortDeviceOptions, port: MessagePort): Promise<DeviceState> {
-    const ports = await this.#portDevices();
+    const ports = await this.portDevices();
     return ports.add(options, port);
   }
 
-  /** Loads what `adopt` needs. */
-  async prepare(): Promise<void> {
-    if (!isShared(this.#doorbell.buffer)) await this.#portDevices();
-  }
-
-  /** Makes a device again that another thread served so far, on `backend`. */
-  async adopt(backend: BlockBackend, moved: MovedDevice | MovedPortDevice): Promise<void> {
-    if ('port' in moved) {
-      (await this.#portDevices()).plug(backend, moved);
-    } else {
-      await this.#loadCode(moved.options);
-      this.#plug(backend, moved);
-    }
-  }
-
-  async #portDevices(): Promise<PortDevices> {
+  /** The devices that are reached by messages. */
+  async portDevices(): Promise<PortDevices> {
     const { PortDevices } = await import('./port-devices.ts');
     this.#ports ??= new PortDevices({
       context: this.#context,
-      doorbell: this.#doorbell,
+      doorbell: this.doorbell,
       newBackend: (options) => this.#newBackend(options),
       newDevice: (...parts) => this.#newDevice(...parts),
       setUser: (...parts) => this.#setUser(...parts),
@@ -109,13 +98,14 @@ export class DeviceTable {
   }
 
   /** Loads the code for the rings that a device's driver may use. */
-  async #loadCode({ packed }: DeviceOptions): Promise<void> {
+  async loadCode({ packed }: DeviceOptions): Promise<void> {
     if (packed === true)
       this.#packedCode ??= (await import('../virtio/packed-code.ts')).PACKED_SHARED;
   }
 
-  #plug(backend: BlockBackend, moved: MovedDevice): void {
-    const { options, channel, resumeAt } = moved;
+  /** Makes a device, new or from another thread, on `backend`; `loadCode` came before. */
+  plug(backend: BlockBackend, wiring: DeviceWiring, resumeAt: RingPositions | undefined): void {
+    const { options, channel } = wiring;
     const { id, numQueues } = options;
     const device = this.#newDevice(
       backend,
@@ -126,15 +116,22 @@ export class DeviceTable {
     );
     // What several threads serve stays with them.
     if (options.vqs !== undefined) return;
-    this.#setUser(backend, device, () => {
-      const user: MovedDevice = { options, channel, resumeAt: device.leave() };
+    const takeAway = (): TakenAway => {
+      const user: MovedDevice = { resumeAt: device.leave() };
       return { user, transfer: [] };
-    });
+    };
+    this.#setUser(backend, device, takeAway, wiring);
   }
 
   /** Lets `backend` pause the device, and take it to another thread. */
-  #setUser(backend: BlockBackend, device: VirtioBlk, takeAway: () => TakenAway): void {
+  #setUser(
+    backend: BlockBackend,
+    device: VirtioBlk,
+    takeAway: () => TakenAway,
+    wiring?: DeviceWiring,
+  ): void {
     backend.user = {
+      wiring,
       pause: () => device.pause(),
       resume: () => device.resume(),
       takeAway: () => {
@@ -172,15 +169,13 @@ export class DeviceTable {
     { resumeAt, code }: { resumeAt?: RingPositions | undefined; code?: QueueCode } = {},
   ): VirtioBlk {
     const { id } = options;
-    const split = instantiateQueueModule(options.memory, code);
-    const packed =
-      options.packed === true ? instantiateQueueModule(options.memory, this.#packedCode) : split;
+    const { split, packed } = this.queueModules(options, code);
     const device = new VirtioBlk({
       id,
       context: this.#context,
       backend,
       channel,
-      doorbell: this.#doorbell,
+      doorbell: this.doorbell,
       ram: new Uint8Array(options.memory.buffer, options.ramBase, options.ramBytes),
       newQueue: (index, config) =>
         new WasmQueue({
@@ -201,6 +196,18 @@ export class DeviceTable {
     });
     this.#devices.set(id, device);
     return device;
+  }
+
+  /** The queues' code on a device's memory. */
+  queueModules(
+    { memory, packed }: DeviceOptions,
+    code?: QueueCode,
+  ): { split: QueueModule; packed: QueueModule } {
+    const split = instantiateQueueModule(memory, code);
+    return {
+      split,
+      packed: packed === true ? instantiateQueueModule(memory, this.#packedCode) : split,
+    };
   }
 
   #event(event: IOThreadEvent): void {

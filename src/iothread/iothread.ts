@@ -170,10 +170,7 @@ export class IOThread extends GraphCalls {
       const ways = `from '${this.id}' (${this.transport}) to '${target.id}' (${target.transport})`;
       throw new BlockError('ENOTSUP', `'${nodeName}' cannot move ${ways}: not the same transport`);
     }
-    let start = 0;
-    const onPause = (): void => void (start = this.#host.now());
-    await moveGraph(nodeName, this.#side(), target.#side(), onPause, signal);
-    return this.#host.now() - start;
+    return moveGraph(nodeName, this.#side(), target.#side(), signal);
   }
 
   protected call<T>(
@@ -203,7 +200,8 @@ export class IOThread extends GraphCalls {
     }
     checkDeviceMemory(options);
     const { channel } = await this.#call(() => this.#control.deviceAdd(options));
-    return this.#devices.add(options.id, new TransportChannel(channel, options.numQueues));
+    const { id, numQueues } = options;
+    return this.#devices.add(id, new TransportChannel(channel, numQueues), { options, channel });
   }
 
   /**

@@ -1,12 +1,14 @@
-// Carries a graph from one IOThread to another, with the devices on it: plan and prepare while all of
-// it runs, then detach and attach. What the other thread cannot take in is brought back.
+// Has a graph move from one IOThread to another, with the devices on it: asks the one what would move, then has
+// both do it between themselves (`graph-sender.ts`, `graph-receiver.ts`). What the other thread cannot take in is brought back.
 
 import { transfer } from 'comlink';
 import type { Remote } from 'comlink';
 import { BlockError } from '../block/block-error.ts';
 import type { MovedGraph } from '../block/move.ts';
-import type { IOThreadControl } from './control.ts';
+import type { GraphSent, IOThreadControl, MovePlan, MovingDevices } from './control.ts';
 import type { DeviceHandles } from './device-handles.ts';
+
+let moves = 0;
 
 /** One of the two threads. */
 export interface MoveSide {
@@ -23,57 +25,109 @@ export interface MoveSide {
 
 /**
  * Moves the graph that `nodeName` is part of. Throws BlockError, and then all of it works on where it
- * was; only where it can be opened neither there nor here any more (EIO) its devices are gone.
- * `onPause` is called when devices are about to stand still.
+ * was; only where it can be opened neither there nor here any more (EIO) its devices are gone. Answers
+ * how long its devices stood still, nanoseconds.
  */
 export async function moveGraph(
   nodeName: string,
   from: MoveSide,
   to: MoveSide,
-  onPause: () => void,
   signal: AbortSignal | undefined,
-): Promise<void> {
-  const nodes = await from.call((control) => control.blockdevPlanMove(nodeName), signal);
-  await to.call((control) => control.blockdevPrepareAttach(nodes), signal);
+): Promise<number> {
+  const plan = await from.call((control) => control.blockdevPlanMove(nodeName), signal);
   signal?.throwIfAborted();
-  onPause();
-  const moved = await from.call((control) => control.blockdevDetach(nodeName));
+  // Whoever kicks does not know which of the two serves the device at that moment.
+  from.devices.ringToo(to.devices.doorbell);
   try {
-    await attach(to, moved);
+    const sent = await carry(nodeName, plan, from, to);
+    for (const id of sent.devices) from.devices.moveTo(to.devices, id);
+    return sent.pauseNs;
   } catch (error) {
-    await bringBack(moved, from, to, error);
+    await settle(nodeName, plan.devices, from, to, error);
     throw error;
+  } finally {
+    from.devices.ringToo(undefined);
   }
-  for (const { name } of moved.backends) from.devices.moveTo(to.devices, name);
 }
 
-function attach(side: MoveSide, moved: MovedGraph): Promise<void> {
-  return side.call((control) =>
-    control.blockdevAttach(transfer<MovedGraph>(moved, [...moved.transfer])),
-  );
-}
-
-/** Attaches at `from` again what `to` could not take in. */
-async function bringBack(
-  moved: MovedGraph,
+/** Has the two threads do it between themselves. */
+async function carry(
+  nodeName: string,
+  plan: MovePlan,
   from: MoveSide,
   to: MoveSide,
-  why: unknown,
+): Promise<GraphSent> {
+  const handles = plan.devices.flatMap((id) => from.devices.get(id) ?? []);
+  const devices: MovingDevices = new Map(
+    handles.flatMap((handle) => {
+      const { id, key, wiring, told } = handle;
+      if (wiring === undefined) return [];
+      const known = told.has(to.devices);
+      told.set(to.devices, () => to.call((control) => control.deviceForget(key)));
+      return [[id, { key, ...(known ? {} : { wiring }) }]];
+    }),
+  );
+  const { port1, port2 } = new MessageChannel();
+  const move = (moves += 1);
+  const receiving = to.call((control) =>
+    control.blockdevReceive(move, plan.nodes, devices, transfer(port2, [port2])),
+  );
+  const sending = from.call((control) =>
+    control.blockdevSend(move, nodeName, transfer(port1, [port1])),
+  );
+  const delivering = from
+    .call((control) => control.blockdevParcel(move))
+    .then((moved) => moved && to.call((control) => control.blockdevDeliver(move, pass(moved))));
+  // Neither waits for one that is gone, or that did not begin.
+  const recall = (side: MoveSide): Promise<void> =>
+    side.call((control) => control.blockdevRecall(move)).catch(() => {});
+  delivering.catch(() => recall(from));
+  receiving.catch(() => {
+    // Perhaps it heard of none.
+    for (const { told } of handles) {
+      void told
+        .get(to.devices)?.()
+        .catch(() => {});
+      told.delete(to.devices);
+    }
+    void recall(from);
+  });
+  sending.catch(() => recall(to));
+  const [received] = await Promise.allSettled([receiving, sending]);
+  return sending.catch((error: unknown) => {
+    // One that was called off does not know why.
+    const calledOff = error instanceof BlockError && error.code === 'ECANCELED';
+    throw calledOff && received.status === 'rejected' ? received.reason : error;
+  });
+}
+
+/** After a move that failed: finds out where the graph is. */
+async function settle(
+  nodeName: string,
+  devices: readonly string[],
+  from: MoveSide,
+  to: MoveSide,
+  error: unknown,
 ): Promise<void> {
-  try {
-    const back =
-      to.failed() === undefined ? await to.call((control) => control.blockdevTakeBack()) : moved;
-    await attach(from, back);
-  } catch (cause) {
-    const names = moved.nodes.map((node) => `'${node.nodeName}'`).join(', ');
-    const error = new BlockError(
-      'EIO',
-      `${names} could be opened neither on '${to.id}' (${String(why)}) ` +
-        `nor on '${from.id}' again (${String(cause)})`,
-      { cause },
-    );
-    for (const { name } of moved.backends) from.devices.failOne(name, error);
-    throw error;
+  if (from.failed() !== undefined) {
+    // Its devices are gone, and what reached the other thread before has no use there.
+    for (const id of devices) await to.call((control) => control.deviceDel(id)).catch(() => {});
+    await to.call((control) => control.blockdevDel(nodeName)).catch(() => {});
+    return;
   }
-  for (const { name } of moved.backends) from.devices.moveTo(from.devices, name);
+  const isBack = await from
+    .call((control) => control.blockdevPlanMove(nodeName))
+    .then(
+      () => true,
+      () => false,
+    );
+  for (const id of devices) {
+    if (isBack) from.devices.moveTo(from.devices, id);
+    else from.devices.failOne(id, error as Error);
+  }
+}
+
+/** The buffers in it are handed on. */
+function pass(moved: MovedGraph): MovedGraph {
+  return transfer(moved, [...moved.transfer]);
 }

@@ -1,13 +1,13 @@
 // Control calls that few sessions make: in a file of their own, so that the others need not load it.
 // Those that are jobs are in `job-bodies.ts`.
 
-import { transfer } from 'comlink';
 import type { MaybeRet, Ret } from '../base/ret.ts';
 import { BlockError } from '../block/block-error.ts';
 import { whileAllDrained } from '../block/drain.ts';
 import { flushGraph } from '../block/flush-all.ts';
-import { attachGraph, detachGraph, planMove, prepareAttach } from '../block/move.ts';
-import type { MovedGraph } from '../block/move.ts';
+import { movingNode, planMove } from '../block/move.ts';
+import { attachGraph, prepareAttach } from '../block/move-attach.ts';
+import type { MovedGraph, MovingNode } from '../block/move.ts';
 import { PERM_ALL, PERM_RESIZE } from '../block/permissions.ts';
 import { shareGraph } from '../block/share.ts';
 import { nodeInfo } from '../block/query.ts';
@@ -16,26 +16,32 @@ import { nodeStats } from '../block/query-stats.ts';
 import type { BlockNodeStats } from '../block/query-stats.ts';
 import type {
   BlockdevOptions,
+  GraphSent,
   IOThreadControl,
   IOThreadStats,
-  MovingNode,
+  MovePlan,
+  MovingDevices,
   SeldomCall,
 } from './control.ts';
 import type { ControlServer } from './control-server.ts';
-import type { MovedDevice } from './device-table.ts';
+import { ArrivingDevices } from './arriving-devices.ts';
+import { GraphReceiver } from './graph-receiver.ts';
+import { GraphSender } from './graph-sender.ts';
 import { JobBodies } from './job-bodies.ts';
 import { parsePollOptions } from './poll-options.ts';
 import type { PollOptions } from './poll-options.ts';
-import type { MovedPortDevice } from './port-devices.ts';
 
 export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
   readonly jobs: JobBodies;
   readonly #server: ControlServer;
-  /** A graph that could not be attached, for the page to bring back to where it was. */
-  #comingBack: MovedGraph | undefined;
+  readonly #arriving: ArrivingDevices;
+  /** Moves from and to this thread, by their numbers. */
+  readonly #sending = new Map<number, GraphSender>();
+  readonly #receiving = new Map<number, GraphReceiver>();
 
   constructor(server: ControlServer) {
     this.#server = server;
+    this.#arriving = new ArrivingDevices(server.devices);
     this.jobs = new JobBodies(server.graph, server.jobs);
   }
 
@@ -95,36 +101,50 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
     return this.#server.graph.get(nodeName).generation();
   }
 
-  async blockdevPlanMove(nodeName: string): Promise<readonly MovingNode[]> {
-    const { nodes } = planMove(this.#server.graph, this.#server.graph.get(nodeName));
-    return nodes.map(({ name, driver }) => ({ nodeName: name, driver }));
+  async blockdevPlanMove(nodeName: string): Promise<MovePlan> {
+    const { graph } = this.#server;
+    const { nodes, backends } = planMove(graph, graph.get(nodeName));
+    return { nodes: nodes.map(movingNode), devices: backends.map(({ name }) => name) };
   }
 
-  async blockdevPrepareAttach(nodes: readonly MovingNode[]): Promise<void> {
-    await prepareAttach(this.#server.graph, nodes);
-    await this.#server.devices.prepare();
+  async blockdevSend(move: number, nodeName: string, port: MessagePort): Promise<GraphSent> {
+    const sender = new GraphSender(this.#server, this.#arriving, port);
+    this.#sending.set(move, sender);
+    return sender.send(nodeName).finally(() => this.#sending.delete(move));
+  }
+  async blockdevReceive(
+    move: number,
+    nodes: readonly MovingNode[],
+    devices: MovingDevices,
+    port: MessagePort,
+  ): Promise<void> {
+    const receiver = new GraphReceiver(this.#server, this.#arriving, nodes, devices, port);
+    this.#receiving.set(move, receiver);
+    return receiver.receive().finally(() => this.#receiving.delete(move));
+  }
+  async blockdevParcel(move: number): Promise<MovedGraph | undefined> {
+    return this.#sending.get(move)?.parcel;
+  }
+  async blockdevDeliver(move: number, moved: MovedGraph): Promise<void> {
+    this.#receiving.get(move)?.take(moved);
+  }
+  async deviceForget(key: number): Promise<void> {
+    this.#arriving.forget(key);
+  }
+  async blockdevRecall(move: number): Promise<void> {
+    const end = this.#sending.get(move) ?? this.#receiving.get(move);
+    end?.callOff.call(new BlockError('ECANCELED', 'the move was called off'));
   }
 
-  async blockdevDetach(nodeName: string): Promise<MovedGraph> {
-    return handOver(await detachGraph(this.#server.graph, nodeName));
-  }
-
-  async blockdevAttach(moved: MovedGraph): Promise<void> {
-    const failure = await attachGraph(this.#server.graph, moved, {
-      adopt: (backend, user) =>
-        this.#server.devices.adopt(backend, user as MovedDevice | MovedPortDevice),
+  async blockdevAttach(shared: MovedGraph): Promise<void> {
+    const { graph } = this.#server;
+    const nodes = shared.nodes.map(({ nodeName, driver }) => ({ nodeName, driver }));
+    await prepareAttach(graph, nodes);
+    const failure = await attachGraph(graph, shared, {
+      adopt: () => {},
       onNotice: (nodeName, message) => this.#server.event({ event: 'NOTICE', nodeName, message }),
     });
-    if (failure === undefined) return;
-    this.#comingBack = failure.moved;
-    throw failure.error;
-  }
-
-  async blockdevTakeBack(): Promise<MovedGraph> {
-    const moved = this.#comingBack;
-    if (moved === undefined) throw new BlockError('ENOENT', 'no graph failed to be attached here');
-    this.#comingBack = undefined;
-    return handOver(moved);
+    if (failure !== undefined) throw failure.error;
   }
 
   async blockdevShare(nodeName: string): Promise<MovedGraph> {
@@ -185,9 +205,4 @@ export class SeldomCalls implements Pick<IOThreadControl, SeldomCall> {
 /** Throws what a failure stands for. */
 function expectOk(ret: Ret, what: string, node: string): void {
   if (ret < 0) throw BlockError.fromRet(ret, what, node);
-}
-
-/** Sends buffers that a disk in memory consists of along instead of copying them. */
-function handOver(moved: MovedGraph): MovedGraph {
-  return transfer(moved, [...moved.transfer]);
 }

@@ -74,7 +74,6 @@ export class MappedDevice {
       );
       undo.push(() => home.call((control) => control.deviceDel(id)));
       for (const [i, side] of others.entries()) {
-        await side.call((control) => control.blockdevPrepareAttach(shared.nodes));
         await side.call((control) => control.blockdevAttach(shared));
         undo.push(() => side.call((control) => control.blockdevDel(drive)));
         await side.call((control) => control.deviceAdd({ ...options, vqs: vqs[i + 1]!, channel }));

@@ -3,7 +3,7 @@
 
 import type { AioContext } from '../aio/aio-context.ts';
 import { BlockError } from '../block/block-error.ts';
-import type { OpenContext } from '../block/block-driver.ts';
+import type { OpenContext, OpenedAhead } from '../block/block-driver.ts';
 import { testContext } from './test-context.ts';
 
 export interface TestOpenContext extends OpenContext {
@@ -17,6 +17,8 @@ export function openContext(
     signal?: AbortSignal;
     aioContext?: AioContext;
     carried?: unknown;
+    ahead?: OpenedAhead;
+    takesOver?: boolean;
   } = {},
 ): TestOpenContext {
   const notices: string[] = [];
@@ -29,6 +31,8 @@ export function openContext(
     flags: { readOnly: options.readOnly ?? false },
     signal: options.signal,
     carried: options.carried,
+    ahead: options.ahead,
+    takesOver: options.takesOver ?? false,
     notices,
     notice: (message) => void notices.push(message),
     openChild: refuse,

@@ -243,9 +243,10 @@ export class LocksDouble implements OpfsLocks {
 
   async request(
     name: string,
-    options: { mode: 'exclusive' | 'shared'; signal: AbortSignal },
+    options: { mode: 'exclusive' | 'shared'; signal: AbortSignal } | { steal: true },
     granted: () => Promise<void>,
   ): Promise<unknown> {
+    if ('steal' in options) return this.#steal(name, granted);
     const shared = options.mode === 'shared';
     if (options.signal.aborted) throw domError('AbortError');
     await new Promise<void>((resolve, reject) => {
@@ -261,15 +262,26 @@ export class LocksDouble implements OpfsLocks {
       });
       this.#serve(name);
     });
+    await this.#hold(name, granted);
+    return undefined;
+  }
+
+  /** Whoever had it hears that by a rejection, in browsers. */
+  async #steal(name: string, granted: () => Promise<void>): Promise<void> {
+    await Promise.resolve();
+    this.#held.set(name, { shared: false, count: 1 });
+    await this.#hold(name, granted);
+  }
+
+  async #hold(name: string, granted: () => Promise<void>): Promise<void> {
+    const held = this.#held.get(name)!;
     try {
       await granted();
     } finally {
-      const held = this.#held.get(name)!;
       held.count -= 1;
-      if (held.count === 0) this.#held.delete(name);
+      if (held.count === 0 && this.#held.get(name) === held) this.#held.delete(name);
       this.#serve(name);
     }
-    return undefined;
   }
 
   #serve(name: string): void {

@@ -6,7 +6,7 @@ import { EIO, ENOSPC, EROFS, OK } from '../../base/ret.ts';
 import type { Ret } from '../../base/ret.ts';
 import type { IOVector } from '../../base/io-vector.ts';
 import { ANY_RANGE } from '../block-driver.ts';
-import type { BlockLimits, Carried, DriverState } from '../block-driver.ts';
+import type { BlockLimits, Carried, DriverState, Leaving } from '../block-driver.ts';
 import type { SyncHandle, SyncTransfer } from './file-sync-handle.ts';
 
 /** Scattered requests move in pieces of this many bytes at most. */
@@ -33,20 +33,28 @@ export interface FileStateParts {
   readonly facts: Readonly<Record<string, unknown>>;
   /** What was found out about the file, for a thread that opens it after this one. */
   readonly carried?: unknown;
+  /** Another thread can open the file before this one closes it. */
+  readonly sharesHandle?: boolean;
   /** Lets go of what was taken besides the handle (a lock). */
   release(): void;
+  /** Another thread of this page can take that over. */
+  readonly leaves?: boolean;
 }
+
+/** One a thread, since a request that passes through it ends before another begins. */
+let bounce: Uint8Array | undefined;
+/** Views of it by length in pages, so that a scattered request makes none. */
+const bounceViews: (Uint8Array | undefined)[] = [];
 
 export class FileState implements DriverState {
   readonly limits: BlockLimits;
+  readonly leave?: () => Leaving;
   readonly #parts: FileStateParts;
   readonly #handle: SyncHandle;
   readonly #transfer: SyncTransfer = { at: 0 };
   #length: number;
-  #bounce: Uint8Array | undefined;
-  /** Views of the bounce buffer by length in pages, so that a scattered request makes none. */
-  readonly #bounceViews: (Uint8Array | undefined)[] = [];
   #gone = false;
+  #left = false;
   #closed = false;
   #lastError: string | undefined;
   #reads = 0;
@@ -62,6 +70,7 @@ export class FileState implements DriverState {
     this.#handle = parts.handle;
     this.#length = parts.handle.getSize();
     this.limits = { ...ANY_RANGE, optTransfer: parts.optTransfer };
+    if (parts.leaves === true) this.leave = () => this.#leave();
   }
 
   get length(): number {
@@ -73,7 +82,7 @@ export class FileState implements DriverState {
     if (qiov.count === 1) return this.#readAt(offset, qiov.segment(0));
     const size = qiov.size;
     for (let done = 0; done < size; done += BOUNCE_BYTES) {
-      const piece = this.#bounceOf(Math.min(size - done, BOUNCE_BYTES));
+      const piece = bounceOf(Math.min(size - done, BOUNCE_BYTES));
       const ret = this.#readAt(offset + done, piece);
       if (ret < 0) return ret;
       qiov.copyFrom(piece, 0, done, piece.length);
@@ -88,7 +97,7 @@ export class FileState implements DriverState {
     if (qiov.count === 1) return this.#writeAt(offset, qiov.segment(0));
     const size = qiov.size;
     for (let done = 0; done < size; done += BOUNCE_BYTES) {
-      const piece = this.#bounceOf(Math.min(size - done, BOUNCE_BYTES));
+      const piece = bounceOf(Math.min(size - done, BOUNCE_BYTES));
       qiov.copyTo(piece, 0, done, piece.length);
       this.#bounced += piece.length;
       const ret = this.#writeAt(offset + done, piece);
@@ -146,6 +155,10 @@ export class FileState implements DriverState {
     };
   }
 
+  ahead(): true | undefined {
+    return this.#parts.sharesHandle || undefined;
+  }
+
   carry(): Carried {
     return { data: this.#parts.carried };
   }
@@ -155,12 +168,25 @@ export class FileState implements DriverState {
     if (this.#closed) return;
     this.#closed = true;
     this.#gone = true;
+    // Browsers close a handle in another process, and have us wait for it.
+    if (!this.#left || this.#parts.sharesHandle !== true) this.#closeHandle();
+    if (!this.#left) this.#parts.release();
+  }
+
+  #leave(): Leaving {
+    this.#left = true;
+    return (takenOver) => {
+      this.#closeHandle();
+      if (!takenOver || this.#parts.readOnly) this.#parts.release();
+    };
+  }
+
+  #closeHandle(): void {
     try {
       this.#handle.close();
     } catch (error) {
       this.#lastError = messageOf(error);
     }
-    this.#parts.release();
   }
 
   /** Fills `view` from `at` on; bytes past the file's end read as zeroes. */
@@ -217,12 +243,6 @@ export class FileState implements DriverState {
     return OK;
   }
 
-  #bounceOf(bytes: number): Uint8Array {
-    this.#bounce ??= new Uint8Array(BOUNCE_BYTES);
-    if (bytes % PAGE !== 0) return this.#bounce.subarray(0, bytes);
-    return (this.#bounceViews[bytes / PAGE] ??= this.#bounce.subarray(0, bytes));
-  }
-
   #outOfSpace(at: number): Ret {
     this.#lastError = `no space to write at ${at}`;
     return -ENOSPC;
@@ -239,6 +259,12 @@ export class FileState implements DriverState {
     }
     return -(this.#parts.errnoOf(error) ?? EIO);
   }
+}
+
+function bounceOf(bytes: number): Uint8Array {
+  bounce ??= new Uint8Array(BOUNCE_BYTES);
+  if (bytes % PAGE !== 0) return bounce.subarray(0, bytes);
+  return (bounceViews[bytes / PAGE] ??= bounce.subarray(0, bytes));
 }
 
 function messageOf(error: unknown): string {

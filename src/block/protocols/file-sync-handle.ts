@@ -9,6 +9,8 @@ export interface SyncTransfer {
 
 /** `FileSystemSyncAccessHandle`, which TypeScript declares for workers only. */
 export interface SyncHandle {
+  /** How it excludes others; absent in browsers with one way only. */
+  readonly mode?: string;
   /** Fills `buffer` (perhaps shared memory) from `at`; answers how many bytes, fewer at the end. */
   read(buffer: Uint8Array, options: SyncTransfer): number;
   /** Writes `buffer` at `at`, growing the file; answers how many bytes were taken. */

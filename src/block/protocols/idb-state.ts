@@ -9,7 +9,7 @@ import type { AioContext } from '../../aio/aio-context.ts';
 import { promisifyRequest } from 'idb-keyval';
 import { BlockError } from '../block-error.ts';
 import { ANY_RANGE, REQ_MAY_UNMAP } from '../block-driver.ts';
-import type { BlockLimits, BlockStatus, DriverState } from '../block-driver.ts';
+import type { BlockLimits, BlockStatus, DriverState, Leaving } from '../block-driver.ts';
 import { IdbCache } from './idb-cache.ts';
 import type { IdbConnection } from './idb-connection.ts';
 import type { IdbEnvironment } from './idb-environment.ts';
@@ -43,12 +43,14 @@ export interface IdbStateParts {
 
 export class IdbState implements DriverState {
   readonly limits: BlockLimits;
+  readonly leave?: () => Leaving;
   readonly #parts: IdbStateParts;
   readonly #recordSize: number;
   readonly #cache: IdbCache;
   readonly #zeroes = new IdbZeroes();
   readonly #loader: IdbLoader;
   readonly #writer: IdbWriter;
+  #left = false;
   #closing: Promise<void> | undefined;
   #failures = 0;
   #lastError: string | undefined;
@@ -56,6 +58,12 @@ export class IdbState implements DriverState {
 
   constructor(parts: IdbStateParts) {
     this.#parts = parts;
+    if (parts.locked && !parts.readOnly) {
+      this.leave = () => {
+        this.#left = true;
+        return (takenOver) => takenOver || parts.release();
+      };
+    }
     const { recordSize } = parts.header;
     this.#recordSize = recordSize;
     this.limits = {
@@ -213,7 +221,7 @@ export class IdbState implements DriverState {
   async #close(): Promise<void> {
     await this.#writer.idle();
     this.#parts.connection.close();
-    this.#parts.release();
+    if (!this.#left) this.#parts.release();
   }
 
   #isGone(): boolean {

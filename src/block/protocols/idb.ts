@@ -126,6 +126,8 @@ interface TakeRequest extends IdbConnectionParts {
   readonly readOnly: boolean;
   /** Takes no lock. */
   readonly forceShare?: boolean | undefined;
+  /** See `OpenContext`. */
+  readonly takesOver?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
   /** What to make where there is no disk. */
   readonly fresh: IdbHeader | undefined;
@@ -138,7 +140,7 @@ async function openDisk(
   context: OpenContext,
   options: IdbOptions,
 ): Promise<DriverState> {
-  const { nodeName, flags, aioContext, signal } = context;
+  const { nodeName, flags, aioContext, signal, takesOver } = context;
   const { database, create } = options;
   const cacheSize = flags.direct === true ? MIN_CACHE : options.cacheSize;
   const { readOnly, forceShare } = flags;
@@ -149,7 +151,8 @@ async function openDisk(
   const fresh = create ? newHeader(aioContext, options.size ?? 0, options.recordSize) : undefined;
   const notice = (message: string): void => context.notice(message);
   const parts = { environment, aioContext, nodeName, database, notice };
-  const disk = await take({ ...parts, readOnly, forceShare, signal, fresh, anew: false });
+  const taken = { ...parts, readOnly, forceShare, takesOver, signal, fresh, anew: false };
+  const disk = await take(taken);
   const { connection, header, locked, release } = disk;
   if (options.recordSize !== undefined && options.recordSize !== header.recordSize) {
     notice(
@@ -184,10 +187,12 @@ async function take(request: TakeRequest): Promise<TakenDisk> {
   const { environment, database, nodeName, signal, fresh } = request;
   const locks = request.forceShare === true ? undefined : environment.locks();
   const lock = { ...request, path: database, what: 'idb database' as const };
-  const release =
+  const take = async (): Promise<() => void> =>
     locks === undefined
       ? (): void => {}
-      : await lockOpfsPath({ ...lock, locks, shared: request.readOnly });
+      : lockOpfsPath({ ...lock, locks, shared: request.readOnly });
+  // One that was left to this thread is taken last: until then, it keeps others out where it is.
+  let release = request.takesOver === true ? undefined : await take();
   const connection = new IdbConnection(request);
   try {
     let stored = await connection.open(fresh);
@@ -201,10 +206,11 @@ async function take(request: TakeRequest): Promise<TakenDisk> {
     const header = parseHeader(stored, database, nodeName);
     connection.pin(header.id);
     if (signal?.aborted === true) throw aborted(nodeName, database, signal);
+    release ??= await take();
     return { connection, header, locked: locks !== undefined, release };
   } catch (cause) {
     connection.close();
-    release();
+    release?.();
     if (cause instanceof BlockError) throw cause;
     const full = cause instanceof Object && 'name' in cause && cause.name === 'QuotaExceededError';
     throw new BlockError(

@@ -285,4 +285,8 @@ export const driver: BlockDriver<MemoryOptions> = {
     }
     return new MemoryState(options.size, context.carried as CarriedPages | undefined);
   },
+  async openAhead(_context, _options, data) {
+    const { openAhead } = await import('./shared-memory.ts');
+    return openAhead(data);
+  },
 };

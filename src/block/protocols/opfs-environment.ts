@@ -22,7 +22,7 @@ export interface OpfsDirectory {
 export interface OpfsLocks {
   request(
     name: string,
-    options: { mode: 'exclusive' | 'shared'; signal: AbortSignal },
+    options: { mode: 'exclusive' | 'shared'; signal: AbortSignal } | { steal: true },
     granted: () => Promise<void>,
   ): Promise<unknown>;
 }

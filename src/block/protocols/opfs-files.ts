@@ -6,7 +6,8 @@ import { OptionReader } from '../option-reader.ts';
 import { lock, parsePath, setUpFailure, take } from './opfs.ts';
 import type { OpfsEnvironment } from './opfs-environment.ts';
 import { busy } from './opfs-lock.ts';
-import { failure, findDirectory, nameOf } from './opfs-open.ts';
+import { opfsFailure } from './opfs-failure.ts';
+import { findDirectory, nameOf } from './opfs-open.ts';
 import type { OpfsOpenRequest } from './opfs-open.ts';
 
 /** For createImage: the file, empty but `size` long, whatever it was before. */
@@ -70,6 +71,6 @@ async function removeEntry(request: OpfsOpenRequest): Promise<void> {
   } catch (cause) {
     const { path, nodeName } = request;
     if (nameOf(cause) === 'NoModificationAllowedError') throw busy(path, nodeName, cause);
-    throw failure(request, cause);
+    throw opfsFailure(request, cause);
   }
 }

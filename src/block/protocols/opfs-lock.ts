@@ -21,6 +21,8 @@ export interface OpfsLockRequest {
   /** What `path` names; default 'opfs path'. */
   readonly what?: LockedThing | undefined;
   readonly shared: boolean;
+  /** A thread of this page has it, exclusively, and leaves it to this one: had at once. */
+  readonly takesOver?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -30,13 +32,19 @@ export interface OpfsLockRequest {
  */
 export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void> {
   const { aioContext, signal, path, nodeName: node, what = 'opfs path' } = request;
+  const name = `diskplane:${what.split(' ')[0]}:${path}`;
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  if (request.takesOver === true) {
+    // Until it is this one's, it is the other's: nobody comes in between, so there is nothing to wait for.
+    request.locks.request(name, { steal: true }, () => held).catch(() => {});
+    return release;
+  }
   const giveUp = new AbortController();
   const stop = (): void => giveUp.abort();
   const timer = aioContext.newTimer(stop);
   timer.mod(aioContext.now() + WAIT_NS);
   signal?.addEventListener('abort', stop, { once: true });
-  let release = (): void => {};
-  const held = new Promise<void>((resolve) => (release = resolve));
   try {
     await new Promise<void>((granted, refused) => {
       const options = {
@@ -47,9 +55,7 @@ export async function lockOpfsPath(request: OpfsLockRequest): Promise<() => void
         granted();
         return held;
       };
-      request.locks
-        .request(`diskplane:${what.split(' ')[0]}:${path}`, options, hold)
-        .catch(refused);
+      request.locks.request(name, options, hold).catch(refused);
     });
     return release;
   } catch (cause) {

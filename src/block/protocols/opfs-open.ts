@@ -2,7 +2,7 @@
 // lets go of the file, since a handle outlives its page for a moment (whatwg/fs#17).
 
 import type { AioContext } from '../../aio/aio-context.ts';
-import type { ErrorCode } from '../../base/ret.ts';
+import type { OpenedAhead } from '../block-driver.ts';
 import { BlockError } from '../block-error.ts';
 import type { SyncHandle } from './file-sync-handle.ts';
 import type { OpfsDirectory, OpfsEnvironment, OpfsFileHandle } from './opfs-environment.ts';
@@ -24,22 +24,18 @@ export interface OpfsOpenRequest {
   readonly readOnly: boolean;
   /** Takes no lock; the browser may still refuse a handle. */
   readonly forceShare?: boolean | undefined;
+  /** See `OpenContext`. */
+  readonly takesOver?: boolean | undefined;
+  readonly ahead?: OpfsAhead | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
-/** The exceptions that opening throws: errno, and words for people. */
-const REASONS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  NotFoundError: ['ENOENT', "there is no such file (option 'create' makes one)"],
-  TypeMismatchError: ['EINVAL', 'a directory is where a file is meant, or the other way round'],
-  TypeError: ['EINVAL', 'the browser does not allow such a name'],
-  NotAllowedError: ['EACCES', 'the browser denies storage to this page'],
-  SecurityError: [
-    'EACCES',
-    'the browser denies storage to this page (private window, blocked data)',
-  ],
-  QuotaExceededError: ['ENOSPC', "the origin's storage is full"],
-  NotSupportedError: ['ENOTSUP', 'this browser has no synchronous access to files'],
-};
+/** What the thread has that a disk moves to; the lock, too, where it is one for several. */
+export interface OpfsAhead extends OpenedAhead {
+  readonly file: OpfsFileHandle;
+  readonly handle: SyncHandle;
+  readonly release: (() => void) | undefined;
+}
 
 /** Opens `file`. The caller closes the handle. Throws BlockError. */
 export async function openOpfsHandle(
@@ -48,25 +44,23 @@ export async function openOpfsHandle(
 ): Promise<SyncHandle> {
   const { path, nodeName: node, signal } = request;
   if (file.createSyncAccessHandle === undefined) {
-    throw new BlockError(
-      'ENOTSUP',
-      `${node}: opfs path '${path}' needs createSyncAccessHandle, which browsers have in ` +
-        'dedicated workers only: open the disk on an IOThread. The idb driver does without it',
-      { node },
-    );
+    const { noSyncHandles } = await import('./opfs-failure.ts');
+    throw noSyncHandles(request);
   }
-  let mode = request.readOnly ? 'read-only' : 'readwrite';
+  // Where there is a lock to keep others out, two threads of this page may have it open while a disk moves.
+  const unsafe = request.environment.locks() === undefined ? 'readwrite' : 'readwrite-unsafe';
+  let mode = request.readOnly ? 'read-only' : unsafe;
   for (let tried = 1; ; tried++) {
     if (signal?.aborted === true) throw canceled(path, node, signal);
     try {
       return await file.createSyncAccessHandle({ mode });
     } catch (cause) {
       // Browsers that know no modes: the exclusive default will do, and we enforce read-only.
-      if (cause instanceof TypeError && mode === 'read-only') {
+      if (cause instanceof TypeError && mode !== 'readwrite') {
         mode = 'readwrite';
         continue;
       }
-      if (!(await isOpenElsewhere(request, cause, tried))) throw failure(request, cause);
+      if (!(await isOpenElsewhere(request, cause, tried))) throw await failure(request, cause);
       if (tried === TRIES) throw busy(path, node, cause);
     }
     try {
@@ -90,7 +84,7 @@ async function isOpenElsewhere(
   const name = nameOf(cause);
   if (name === 'InvalidStateError' && tried === 1) {
     const { hasSyncHandles } = await import('./opfs-webkit.ts');
-    if (!(await hasSyncHandles(request))) throw failure(request, cause, 'NotSupportedError');
+    if (!(await hasSyncHandles(request))) throw await failure(request, cause, 'NotSupportedError');
   }
   return name === 'InvalidStateError' || name === 'NoModificationAllowedError';
 }
@@ -101,7 +95,7 @@ export async function findOpfsFile(request: OpfsOpenRequest): Promise<OpfsFileHa
     const [directory, fileName] = await findDirectory(request);
     return await directory.getFileHandle(fileName, { create: request.create });
   } catch (cause) {
-    throw failure(request, cause);
+    throw await failure(request, cause);
   }
 }
 
@@ -119,15 +113,10 @@ export async function findDirectory({
 }
 
 /** What to throw for what the browser threw. `name`: of the exception to go by. */
-export function failure(
-  request: OpfsOpenRequest,
-  cause: unknown,
-  name: string = nameOf(cause),
-): BlockError {
+async function failure(request: OpfsOpenRequest, cause: unknown, name?: string): Promise<unknown> {
   if (cause instanceof BlockError) return cause;
-  const [code, why] = REASONS[name] ?? (['EIO', String(cause)] as const);
-  const { nodeName: node, path } = request;
-  return new BlockError(code, `${node}: cannot open opfs path '${path}': ${why}`, { node, cause });
+  const { opfsFailure } = await import('./opfs-failure.ts');
+  return opfsFailure(request, cause, name);
 }
 
 /** The exception's kind; empty for what is none. */

@@ -15,7 +15,7 @@ import { withFallback } from './opfs-fallback.ts';
 import type { FallbackOptions } from './opfs-fallback.ts';
 import { canceled, lockOpfsPath } from './opfs-lock.ts';
 import { findOpfsFile, openOpfsHandle } from './opfs-open.ts';
-import type { OpfsOpenRequest } from './opfs-open.ts';
+import type { OpfsAhead, OpfsOpenRequest } from './opfs-open.ts';
 import { OptionReader } from '../option-reader.ts';
 
 export interface OpfsOptions {
@@ -52,6 +52,10 @@ export function opfsDriver(environment: OpfsEnvironment): BlockDriver<OpfsOption
       if (!options.share) return openState(environment, context, options);
       const { openShared } = await import('./opfs-shared.ts');
       return openShared(opfsDriver, environment, context, options);
+    },
+    async openAhead(context, options) {
+      const { openAhead } = await import('./opfs-ahead.ts');
+      return openAhead(environment, context, options);
     },
     async create(context, size, raw) {
       const { createFile } = await import('./opfs-files.ts');
@@ -115,12 +119,15 @@ async function openState(
     create: options.create && before === undefined,
     readOnly: flags.readOnly,
     forceShare: flags.forceShare,
+    takesOver: context.takesOver === true && !flags.readOnly,
+    ahead: context.ahead as OpfsAhead | undefined,
     signal: context.signal,
   });
   try {
     const { handle } = file;
     if (options.size !== undefined && handle.getSize() === 0) handle.truncate(options.size);
     const readNs = before === undefined ? leastReadNs(handle, () => context.aioContext.now()) : 0;
+    const sharesHandle = handle.mode === 'readwrite-unsafe' || handle.mode === 'read-only';
     const slow = before?.slow ?? readNs > SLOW_READ_NS;
     return new FileState({
       nodeName,
@@ -133,7 +140,9 @@ async function openState(
       modified: async () => String((await file.file.getFile()).lastModified),
       facts: { path: options.path, slow, lock: file.locked ? 'web-lock' : 'handle' },
       carried: { slow } satisfies FoundBefore,
+      sharesHandle,
       release: file.release,
+      leaves: flags.readOnly ? sharesHandle : file.locked,
     });
   } catch (cause) {
     file.handle.close();
@@ -155,22 +164,25 @@ export async function take(
   environment: OpfsEnvironment,
   request: OpfsOpenRequest,
 ): Promise<TakenFile> {
-  const { signal, path, nodeName } = request;
+  const { signal, path, nodeName, takesOver = false } = request;
   if (isAborted(signal)) throw canceled(path, nodeName, signal!);
+  const { ahead } = request;
   // What is there already can be looked for while the lock is waited for.
-  const looking = request.create ? undefined : findOpfsFile(request);
+  const looking = ahead !== undefined || request.create ? undefined : findOpfsFile(request);
   looking?.catch(() => {});
-  const release = await lock(environment, request);
+  // A lock that was left to this thread is taken last: until then, it keeps others out where it is.
+  const release = ahead?.release ?? (takesOver ? undefined : await lock(environment, request));
   try {
-    const file = await (looking ?? findOpfsFile(request));
-    const handle = await openOpfsHandle(request, file);
+    const file = ahead?.file ?? (await (looking ?? findOpfsFile(request)));
+    const handle = ahead?.handle ?? (await openOpfsHandle(request, file));
     if (isAborted(signal)) {
       handle.close();
       throw canceled(path, nodeName, signal!);
     }
-    return { file, handle, locked: environment.locks() !== undefined, release };
+    const locked = environment.locks() !== undefined;
+    return { file, handle, locked, release: release ?? (await lock(environment, request)) };
   } catch (error) {
-    release();
+    release?.();
     throw error;
   }
 }

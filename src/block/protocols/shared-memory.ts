@@ -13,6 +13,7 @@ import type {
   Carried,
   DriverState,
   OpenContext,
+  OpenedAhead,
 } from '../block-driver.ts';
 
 /** What goes to the other threads. */
@@ -39,6 +40,9 @@ class SharedMemoryState implements DriverState {
 
   share(): SharedBytes {
     return { buffer: this.#buffer, length: this.length };
+  }
+  ahead(): SharedArrayBuffer {
+    return this.#buffer;
   }
   carry(): Carried {
     return { data: this.share() };
@@ -86,11 +90,21 @@ class SharedMemoryState implements DriverState {
   async close(): Promise<void> {}
 }
 
+interface SharedAhead extends OpenedAhead {
+  readonly bytes: Pick<SharedBytes, 'buffer'>;
+}
+
+/** Shared memory that goes ahead need not be `carried`, which not every way between threads allows. */
+export function openAhead(data: unknown): SharedAhead {
+  return { bytes: { buffer: data as SharedArrayBuffer }, close() {} };
+}
+
 /** Throws BlockError('ENOMEM'), or ENOTSUP where there is no shared memory. */
 export function openShared(context: OpenContext, size: number): DriverState {
   const carried = context.carried as SharedBytes | undefined;
+  const ahead = context.ahead as Partial<SharedAhead> | undefined;
   const { nodeName: node } = context;
-  if (carried !== undefined) return new SharedMemoryState(carried);
+  if (carried !== undefined) return new SharedMemoryState({ ...carried, ...ahead?.bytes });
   if (typeof SharedArrayBuffer === 'undefined') {
     const message = `${node}: 'share' needs shared memory: the page is not cross-origin isolated`;
     throw new BlockError('ENOTSUP', message, { node });
