@@ -70,7 +70,13 @@ test('everything is reached by keyboard, and nothing on the page waits for the g
 
   // Tab goes through all that can be used; the screen and the terminal are the only ones to keep keys.
   const reached = new Set<string>();
-  await page.locator('body').focus();
+  // Keys go to the guest from the start.
+  await expect(page.locator('#terminal textarea')).toBeFocused();
+  await page.evaluate(() => {
+    document.body.tabIndex = -1;
+    document.body.focus();
+    document.body.removeAttribute('tabindex');
+  });
   for (let i = 0; i < 40; i++) {
     await page.keyboard.press('Tab');
     const id = await page.evaluate(() => {

@@ -26,7 +26,7 @@ import { SetupForm } from './views/setup-form.ts';
 import { StatesDialog } from './views/states-dialog.ts';
 import { StepsView } from './views/steps-view.ts';
 import { StorageLine } from './views/storage-line.ts';
-import { SerialTerminal } from './views/terminal.ts';
+import { SerialTerminal, nothingHasFocus } from './views/terminal.ts';
 import { showTransport } from './views/transport-badge.ts';
 import { Workbench } from './workbench.ts';
 import type { LogLevel } from './workbench.ts';
@@ -69,6 +69,8 @@ const workbench = new Workbench({
     if (session === undefined) return graph.showNone();
     steps.guestSpoke(session.plan.talk === undefined);
     terminal.clear();
+    // Whoever opened the page and typed would wonder where the keys went.
+    if (nothingHasFocus()) consoleView.focus();
     rememberImage(session.plan.title);
     showPath(session.machine.attachment);
   },

@@ -12,12 +12,19 @@ const LETTER_WIDTH = 0.603;
 /** Padding at the left, and the scroll bar at the right. */
 const MARGINS = 28;
 
+/** The user has not turned to anything on the page. */
+export function nothingHasFocus(): boolean {
+  return document.activeElement === null || document.activeElement === document.body;
+}
+
 export class SerialTerminal {
   readonly #container: HTMLElement;
   readonly #onInput: (text: string) => void;
   readonly #early: Uint8Array[] = [];
   #terminal: Terminal | undefined;
   #loading: Promise<void> | undefined;
+  /** Somebody gave it the focus before it was there. */
+  #wanted = false;
 
   /** `onInput` hears what the user types. */
   constructor(container: HTMLElement, onInput: (text: string) => void) {
@@ -42,6 +49,7 @@ export class SerialTerminal {
   }
 
   focus(): void {
+    this.#wanted = true;
     this.#terminal?.focus();
   }
 
@@ -83,6 +91,7 @@ export class SerialTerminal {
     }).observe(this.#container);
     for (const bytes of this.#early.splice(0)) terminal.write(bytes);
     this.#terminal = terminal;
+    if (this.#wanted && nothingHasFocus()) terminal.focus();
   }
 
   #fontSize(): number {
