@@ -41,7 +41,7 @@ export function activateAll(graph: Graph, onNotice?: OnNotice): Promise<void> {
     try {
       for (const node of inactive) {
         const driver = await loadDriver(node.driver);
-        await openState(graph, node, driver, howItWas(node), onNotice, true);
+        await openState(graph, { node, driver, sameImage: true }, howItWas(node), onNotice);
         opened.unshift(node);
       }
     } catch (error) {

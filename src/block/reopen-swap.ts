@@ -6,7 +6,7 @@ import type { OptionTree } from '../base/options.ts';
 import { AbsentState } from './absent-state.ts';
 import { BlockChild } from './block-child.ts';
 import type { ChildRole } from './block-child.ts';
-import type { BlockDriver, OpenContext } from './block-driver.ts';
+import type { BlockDriver, Leaving, OpenContext } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import type { BlockNode } from './block-node.ts';
 import type { Graph } from './graph.ts';
@@ -46,24 +46,50 @@ export async function swapStates(
   onNotice: OnNotice,
 ): Promise<void> {
   const childrenFirst = [...swaps].reverse();
-  for (const { node } of swaps) await closeState(node);
+  const left = new LeftLocks();
   const done: Swap[] = [];
   try {
+    for (const swap of swaps) await left.close(swap);
     for (const swap of childrenFirst) {
-      await openState(graph, swap.node, swap.driver, swap.after, onNotice, swap.sameImage);
+      await openState(graph, swap, swap.after, onNotice, left.of(swap.node));
       done.push(swap);
     }
   } catch (error) {
-    for (const { node } of done.reverse()) await closeState(node);
+    for (const swap of done.reverse()) await left.close(swap);
     const lost: string[] = [];
-    for (const { node, driver, before } of childrenFirst) {
-      await openState(graph, node, driver, before, onNotice, true).catch((cause: unknown) =>
+    for (const swap of childrenFirst) {
+      const { node, before } = swap;
+      const same = { ...swap, sameImage: true };
+      await openState(graph, same, before, onNotice, left.of(node)).catch((cause: unknown) =>
         lost.push(`${node.label} is lost (${String(cause)})`),
       );
     }
     if (lost.length === 0) throw error;
     const message = `${String(error)}; and then ${lost.join(', ')}: requests there fail with EIO`;
     throw new BlockError('EIO', message, { cause: error });
+  } finally {
+    left.over();
+  }
+}
+
+/** What keeps others out of images between two openings, where both want the same of them. */
+class LeftLocks {
+  readonly #leaving: [node: BlockNode, leaving: Leaving][] = [];
+
+  async close({ node, before, after, sameImage }: Swap): Promise<void> {
+    const stays = sameImage && before.readOnly === after.readOnly;
+    const leaving = stays ? node.state.leave?.() : undefined;
+    if (leaving !== undefined) this.#leaving.push([node, leaving]);
+    await closeState(node);
+  }
+
+  /** Whether an opening takes over what was left of `node`. */
+  of(node: BlockNode): boolean {
+    return this.#leaving.some(([which]) => which === node);
+  }
+
+  over(): void {
+    for (const [{ state }, leaving] of this.#leaving) leaving(!(state instanceof AbsentState));
   }
 }
 
@@ -78,11 +104,10 @@ export async function closeState(node: BlockNode, inactive = false): Promise<voi
 /** Opens the image of a node that is absent. Throws BlockError, and the node stays so. */
 export async function openState(
   graph: Graph,
-  node: BlockNode,
-  driver: BlockDriver,
+  { node, driver, sameImage }: Pick<Swap, 'node' | 'driver' | 'sameImage'>,
   how: Opened,
   onNotice: OnNotice,
-  sameImage: boolean,
+  takesOver = false,
 ): Promise<void> {
   const left = [...how.children];
   const next = async (role: ChildRole): Promise<BlockChild> => {
@@ -99,6 +124,7 @@ export async function openState(
     signal: undefined,
     headGuard: node.guessed ? await headGuard() : undefined,
     carried: sameImage && node.state instanceof AbsentState ? node.state.carried : undefined,
+    takesOver,
     notice: (message) => onNotice?.(node.name, message),
     openChild: next,
     openNamedInImage: next,

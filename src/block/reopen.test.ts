@@ -8,7 +8,7 @@ import { Prng } from '../testing/prng.ts';
 import { testContext } from '../testing/test-context.ts';
 import type { BlockBackend } from './block-backend.ts';
 import { ANY_RANGE } from './block-driver.ts';
-import type { BlockDriver, DriverState } from './block-driver.ts';
+import type { BlockDriver, DriverState, Leaving } from './block-driver.ts';
 import { BlockError } from './block-error.ts';
 import { createImage } from './create.ts';
 import { Graph } from './graph.ts';
@@ -22,8 +22,15 @@ const SIZE = 64 * 1024;
 /** Storage with locks: one writer, or readers. */
 class Vault {
   readonly bytes = new Uint8Array(SIZE);
-  writers = 0;
+  /** Who holds it for writing. */
+  writer: VaultState | undefined;
   readers = 0;
+  /** How often a writer let go of it. */
+  freed = 0;
+
+  get writers(): number {
+    return this.writer === undefined ? 0 : 1;
+  }
 }
 let vaults: Map<string, Vault>;
 /** Openings until one fails; 0 for never. */
@@ -39,12 +46,13 @@ const vaultDriver: BlockDriver<VaultOptions> = {
   kind: 'protocol',
   parseOptions: (raw) => ({ place: raw['place'] as string, speed: raw['speed'] }),
   reopenable: ['speed'],
-  open: async ({ nodeName, flags }, { place, speed }) => {
+  open: async ({ nodeName, flags, takesOver }, { place, speed }) => {
     failsIn -= 1;
     if (failsIn === 0) throw new BlockError('EIO', `${nodeName} fails at ${String(speed)}`);
     const vault = vaults.get(place) ?? new Vault();
     vaults.set(place, vault);
-    if (vault.writers > 0 || (vault.readers > 0 && !flags.readOnly)) {
+    const held = vault.writers > 0 && takesOver !== true;
+    if (held || (vault.readers > 0 && !flags.readOnly)) {
       throw new BlockError('EBUSY', `${place} is in use`);
     }
     return new VaultState(vault, flags.readOnly, speed);
@@ -58,13 +66,21 @@ class VaultState implements DriverState {
   readonly #readOnly: boolean;
   readonly #speed: unknown;
   #closed = false;
+  readonly leave?: () => Leaving;
+  #left = false;
 
   constructor(vault: Vault, readOnly: boolean, speed: unknown) {
     this.#vault = vault;
     this.#readOnly = readOnly;
     this.#speed = speed;
     if (readOnly) vault.readers += 1;
-    else vault.writers += 1;
+    else {
+      vault.writer = this;
+      this.leave = () => {
+        this.#left = true;
+        return (takenOver) => takenOver || this.#letGo();
+      };
+    }
   }
   async preadv(offset: number, qiov: IOVector): Promise<number> {
     await Promise.resolve();
@@ -84,8 +100,15 @@ class VaultState implements DriverState {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#readOnly) this.#vault.readers -= 1;
-    else this.#vault.writers -= 1;
+    if (!this.#left) this.#letGo();
+  }
+  #letGo(): void {
+    const vault = this.#vault;
+    if (this.#readOnly) vault.readers -= 1;
+    else if (vault.writer === this) {
+      vault.writer = undefined;
+      vault.freed += 1;
+    }
   }
 }
 
@@ -337,4 +360,20 @@ it('changes what nodes do about caches, zeroes, discards and sharing, and what f
   await reopenNodes(graph, [{ ...again, 'force-share': false }]);
   expect(settings('m')).toMatchObject({ forceShare: false, cacheDirect: true });
   await graph.closeAll();
+});
+
+it('lets nobody have an image between two openings that want the same of it', async () => {
+  const graph = newGraph();
+  await openGraph(graph, { driver: 'vault', 'node-name': 'v', place: 'p' });
+  const vault = vaults.get('p')!;
+  await reopenNodes(graph, [{ 'node-name': 'v', speed: 2 }]);
+  failsIn = 1;
+  await expect(reopenNodes(graph, [{ 'node-name': 'v', speed: 3 }])).rejects.toThrow('fails at 3');
+  expect([vault.writers, vault.freed]).toEqual([1, 0]);
+  // Readers hold it in another way.
+  await reopenNodes(graph, [{ 'node-name': 'v', 'read-only': true }]);
+  expect([vault.writers, vault.readers, vault.freed]).toEqual([0, 1, 1]);
+  await reopenNodes(graph, [{ 'node-name': 'v', 'read-only': false }]);
+  await graph.closeAll();
+  expect([vault.writers, vault.readers, vault.freed]).toEqual([0, 0, 2]);
 });

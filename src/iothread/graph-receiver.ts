@@ -38,7 +38,8 @@ export class GraphReceiver {
   #take!: (moved: MovedGraph) => void;
   /** It is attached, or why not. */
   readonly #attaching: Promise<AttachFailure | undefined>;
-  #begun = false;
+  /** It came, or need not come any more. */
+  #state: 'waits' | 'attaches' | 'over' = 'waits';
   #takenBack = false;
 
   /** Begins to make ready. Owns `port`. */
@@ -69,7 +70,8 @@ export class GraphReceiver {
       // The other thread needs it back, and what it left stays until that is done.
       if (failure !== undefined) await callOff.race(new Promise<never>(() => {}));
     } finally {
-      if (this.#begun) await this.#attaching.catch(() => {});
+      if (this.#state === 'attaches') await this.#attaching.catch(() => {});
+      this.#state = 'over';
       for (const leaving of this.#left) leaving(this.#takenBack);
       await this.#preparing.then(closeAhead, () => {});
     }
@@ -77,6 +79,8 @@ export class GraphReceiver {
 
   /** The graph is here. */
   take(moved: MovedGraph): void {
+    if (this.#state !== 'waits') return;
+    this.#state = 'attaches';
     this.#take(moved);
   }
 
@@ -88,7 +92,6 @@ export class GraphReceiver {
   async #attach(): Promise<AttachFailure | undefined> {
     const ahead = await this.#preparing;
     const moved = await this.#moved;
-    this.#begun = true;
     const onLeft = (leaving: Leaving): number => this.#left.push(leaving);
     const options = { ...attachOptions(this.#server, this.#arriving, this.#wiring), ahead, onLeft };
     return attachGraph(this.#server.graph, moved, options);
