@@ -103,6 +103,8 @@ export class BackingOracle {
   }
   /** All that was written was thrown away. */
   clear(): void {
+    // Whoever looks since before may have seen it.
+    for (const backings of this.#showing) for (const image of this.#ever) backings.add(image);
     this.#touched.clear();
   }
 

@@ -93,7 +93,10 @@ export class SimReopen {
       const from = oracle.backing.now[0]!;
       const to = prng.pick(BACKINGS.filter((backing) => backing !== from));
       const onServer = (backing: number): boolean => shape.overHttp && backing === BASE;
-      const mayBeFile = ![from, to].some((backing) => backing === ZERO || onServer(backing));
+      // The file that is put in is read-only, which would not do for a base that is not.
+      const mayBeFile =
+        ![from, to].some((backing) => backing === ZERO || onServer(backing)) &&
+        this.#below()?.readOnly !== false;
       const byFile = mayBeFile && prng.chance(60);
       const { io, graph } = machine;
       world.note(`reopen over ${to}${byFile ? ' by its file' : ''}`);

@@ -202,7 +202,7 @@ class Scenario {
     } catch (error) {
       return this.#excuse(error, 'an open');
     }
-    this.#server.pinned = true;
+    this.#server.pinned = this.#oracle.backing.now[0] === BASE;
     const turmoil = new Turmoil();
     const parts: ActParts = {
       world: this.#world,
